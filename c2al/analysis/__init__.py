@@ -1,0 +1,1 @@
+"""Run folders to findings: density of attention, significance, studies, reports."""

@@ -1,0 +1,1 @@
+"""Representation z_BE to logits_BH."""

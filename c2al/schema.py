@@ -1,0 +1,173 @@
+"""What each column of prepared data is: sparse, dense, label, weight, cohort axis, split; kept in ``schema.yaml``.
+
+A prepared folder::
+
+    DIR/schema.yaml   DIR/train/*.parquet   DIR/validation/*.parquet   DIR/test/*.parquet   DIR/vocabularies/*.parquet
+
+Columns in the parquet files: a sparse column under its own name (int32 ids in ``[0, num_rows)``, 0 for missing or
+unknown; ``list<int32>`` where it is multi-valued), a dense column under its own name (float32, ready for use), the
+label (int8, 0 or 1), the weight (float32, > 0), a stored cohort axis as ``cohort_<axis>`` (int16 id, -1 for none), and the unit
+(int32), which says which rows belong together when resampling (a household, a user).
+"""
+
+from dataclasses import asdict, dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+import fsspec
+import yaml
+
+SPLITS = ("train", "validation", "test")
+
+
+class DataError(ValueError):
+    """Bad input: the problem, where it stands, and the remedy. Pickles whole, so that every rank can raise the same."""
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        remedy: str,
+        file: str | None = None,
+        row_group: int | None = None,
+        column: str | None = None,
+        value: object = None,
+    ) -> None:
+        self.problem, self.remedy = problem, remedy
+        self.where = {"file": file, "row group": row_group, "column": column, "value": value}
+        found = ", ".join(f"{name} {place}" for name, place in self.where.items() if place is not None)
+        super().__init__(f"{problem}{f' ({found})' if found else ''}. Remedy: {remedy}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_data_error, (self.problem, self.remedy, self.where))
+
+
+def _data_error(problem: str, remedy: str, where: dict[str, Any]) -> DataError:
+    return DataError(problem, remedy=remedy, **{name.replace(" ", "_"): place for name, place in where.items()})
+
+
+@dataclass(frozen=True)
+class SparseColumn:
+    """A column of ids, one embedding table. ``vocabulary`` is a parquet file of (value, id), relative to the folder."""
+
+    name: str
+    num_rows: int
+    multi: bool = False
+    vocabulary: str | None = None
+    hashed: bool = False
+
+
+@dataclass(frozen=True)
+class DenseColumn:
+    """A number. Files hold ``(transform(raw) - mean) / std``; the three are kept for serving."""
+
+    name: str
+    transform: str = "none"  # or log1p
+    mean: float = 0.0
+    std: float = 1.0
+
+
+@dataclass(frozen=True)
+class CohortAxis:
+    """A partition of the rows. ``cohorts[i]`` names id i; ``crosses`` names the axes of a crossed one (not stored)."""
+
+    name: str
+    cohorts: tuple[str, ...]
+    kind: str = "category"  # or quantile, cross
+    crosses: tuple[str, ...] = ()
+    edges: tuple[float, ...] = ()
+
+    @property
+    def column(self) -> str:
+        """The parquet column that holds the ids."""
+        return f"cohort_{self.name}"
+
+    def id_of(self, cohort: str) -> int:
+        """The id of a cohort by name; a DataError with the nearest name where there is none."""
+        if cohort in self.cohorts:
+            return self.cohorts.index(cohort)
+        raise DataError(
+            f"axis {self.name} has no cohort of that name", value=repr(cohort), remedy=_nearest(cohort, self.cohorts)
+        )
+
+
+@dataclass(frozen=True)
+class Split:
+    """What one split holds, weighted and not."""
+
+    rows: int
+    positives: int
+    weight: float
+    positive_weight: float
+
+
+@dataclass(frozen=True)
+class Schema:
+    """All of a prepared folder's columns."""
+
+    name: str
+    label: str
+    sparse: tuple[SparseColumn, ...]
+    dense: tuple[DenseColumn, ...] = ()
+    axes: tuple[CohortAxis, ...] = ()
+    weight: str | None = None
+    unit: str | None = None
+    splits: dict[str, Split] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def axis(self, name: str) -> CohortAxis:
+        """An axis by name. ``a_x_b`` crosses the stored axes a and b: id = id_a * C_b + id_b."""
+        stored = {axis.name: axis for axis in self.axes}
+        if name in stored:
+            return stored[name]
+        for cut in (i for i in range(len(name)) if name.startswith("_x_", i)):
+            first, second = stored.get(name[:cut]), stored.get(name[cut + 3 :])
+            if first and second:
+                cohorts = tuple(f"{a} × {b}" for a in first.cohorts for b in second.cohorts)
+                return CohortAxis(name, cohorts, kind="cross", crosses=(first.name, second.name))
+        raise DataError("no such cohort axis", file="schema.yaml", value=name, remedy=_nearest(name, tuple(stored)))
+
+    def save(self, folder: str) -> None:
+        """Write ``schema.yaml`` into a folder (any fsspec path)."""
+        with fsspec.open(f"{folder.rstrip('/')}/schema.yaml", "w") as file:
+            yaml.safe_dump(_plain(asdict(self)), file, sort_keys=False, allow_unicode=True)
+
+    @classmethod
+    def load(cls, folder: str) -> "Schema":
+        """Read ``schema.yaml`` of a folder (any fsspec path)."""
+        path = f"{folder.rstrip('/')}/schema.yaml"
+        try:
+            with fsspec.open(path) as file:
+                raw = yaml.safe_load(file)
+        except FileNotFoundError:
+            raise DataError(
+                "no prepared data there", file=path, remedy="run `c2al prepare source=… to=DIR`, or mend data.path"
+            ) from None
+        try:
+            return cls(
+                **{
+                    **raw,
+                    "sparse": tuple(SparseColumn(**column) for column in raw["sparse"]),
+                    "dense": tuple(DenseColumn(**column) for column in raw["dense"]),
+                    "axes": tuple(
+                        CohortAxis(**{k: tuple(v) if isinstance(v, list) else v for k, v in axis.items()})
+                        for axis in raw["axes"]
+                    ),
+                    "splits": {name: Split(**split) for name, split in raw["splits"].items()},
+                }
+            )
+        except (TypeError, KeyError, AttributeError) as error:
+            raise DataError(
+                f"schema.yaml does not read: {error}", file=path, remedy="prepare the data again"
+            ) from error
+
+
+def _nearest(name: str, known: tuple[str, ...]) -> str:
+    close = get_close_matches(name, known, n=1)
+    return (f"did you mean {close[0]}? " if close else "") + f"known: {', '.join(known) or 'none'}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

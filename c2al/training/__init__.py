@@ -1,0 +1,1 @@
+"""The programs: train, evaluate, and what they need."""
