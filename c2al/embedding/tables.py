@@ -1,0 +1,33 @@
+"""Schema to embedding tables: one TorchRec table a sparse column, built on the meta device and filled shard by shard."""
+
+from collections.abc import Sequence
+
+import torch
+from torchrec.modules.embedding_configs import EmbeddingBagConfig, PoolingType
+from torchrec.modules.embedding_modules import EmbeddingBagCollection
+
+from c2al.schema import SparseColumn
+
+POOLING = {"mean": PoolingType.MEAN, "sum": PoolingType.SUM}
+
+
+def embedding_tables(
+    columns: Sequence[SparseColumn], *, dim: int, pooling: str = "mean", device: str = "meta"
+) -> EmbeddingBagCollection:
+    """One bag of width ``dim`` for each column; a multi-valued column's rows are pooled, an empty bag is zero.
+
+    A table bears its column's name. On the meta device nothing is allocated: a table of any size can be planned for.
+    """
+    return EmbeddingBagCollection(
+        tables=[
+            EmbeddingBagConfig(
+                name=column.name,
+                feature_names=[column.name],
+                num_embeddings=column.num_rows,
+                embedding_dim=dim,
+                pooling=POOLING[pooling] if column.multi else PoolingType.SUM,
+            )
+            for column in columns
+        ],
+        device=torch.device(device),
+    )

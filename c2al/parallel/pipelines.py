@@ -1,0 +1,18 @@
+"""TorchRec's training pipelines by name: forward, one backward, step, with the next batch under way."""
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torchrec.distributed.train_pipeline import TrainPipeline, TrainPipelineBase, TrainPipelineSparseDist
+
+
+def pipeline(name: str, model: nn.Module, optimizer: Optimizer, device: torch.device) -> TrainPipeline:
+    """``base`` copies the next batch during the step; ``sparse_dist`` also sends its ids to the tables' ranks.
+
+    ``auto`` is sparse_dist on a GPU and base on a CPU, where sparse_dist has nothing to overlap and is slower.
+    """
+    if name == "auto":
+        name = "sparse_dist" if device.type == "cuda" else "base"
+    if name == "base":
+        return TrainPipelineBase(model, optimizer, device)
+    return TrainPipelineSparseDist(model, optimizer, device, execute_all_batches=True)

@@ -1,0 +1,103 @@
+"""The process group: who this rank is, on which device, and how all ranks come to one answer."""
+
+import os
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This rank's place among all."""
+
+    rank: int
+    world_size: int
+    local_rank: int
+    local_world_size: int
+    device: torch.device
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this rank writes the run's files."""
+        return self.rank == 0
+
+
+def start(*, timeout_s: float = 300.0, threads: int | None = None) -> Ranks:
+    """Join the process group that torchrun describes, or a group of one where there is no torchrun.
+
+    Objects and errors travel over gloo, tensors on a GPU over NCCL.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    local_rank = int(os.environ.get("LOCAL_RANK", 0))
+    on_gpu = torch.cuda.is_available()
+    device = torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
+    if on_gpu:
+        torch.cuda.set_device(device)
+    backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
+    if "RANK" in os.environ:
+        dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
+    else:
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+    world_size = dist.get_world_size()
+    return Ranks(
+        rank=dist.get_rank(),
+        world_size=world_size,
+        local_rank=local_rank,
+        local_world_size=int(os.environ.get("LOCAL_WORLD_SIZE", world_size)),
+        device=device,
+    )
+
+
+def stop() -> None:
+    """Leave the process group."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def agree(error: Exception | None) -> None:
+    """Raise the first rank's error on all ranks at once, so that none waits for one that has failed. Collective."""
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        errors: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(errors, error)
+        error = next((each for each in errors if each is not None), None)
+    if error is not None:
+        raise error
+
+
+def broadcast(value: Any) -> Any:
+    """Rank 0's value, on all ranks. Collective."""
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        box = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+    return value
+
+
+def gather(value: Any) -> list[Any]:
+    """Every rank's value, in the order of ranks, on all ranks. Collective."""
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        values: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(values, value)
+        return values
+    return [value]
+
+
+def sum_over_ranks(tensors: Sequence[torch.Tensor]) -> None:
+    """Replace each tensor by its sum over ranks. Collective."""
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        for tensor in tensors:
+            dist.all_reduce(tensor)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and torch alike on every rank: the dense part must start equal everywhere."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
