@@ -8,7 +8,7 @@ from c2al.interaction.linear import TokenLinear
 
 
 class SelfAttention(nn.Module):
-    """``x_BFD -> [B, M, D]``. No shortcut and no norm: the layer around it has them. No position: columns have no order."""
+    """``x_BFD -> [B, M, D]``. Shortcut and norm are the layer's around it; no position, since columns have no order."""
 
     def __init__(self, *, num_tokens: int, dim: int, out_tokens: int, num_heads: int = 2) -> None:
         super().__init__()
