@@ -117,6 +117,11 @@ def make_world(*, seed: int, num_users: int, contrast: float, positive_rate: flo
     taste_vector = rng.normal(size=(NUM_TASTES, RANK))
     taste = rng.integers(NUM_TASTES, size=num_users)
     activity = rng.lognormal(sigma=0.8, size=num_users)
+    item_vector -= item_share @ item_vector
+    user_vector = taste_vector[taste] + 0.3 * rng.normal(size=(num_users, RANK))
+    # Every user's <u, w> varies alike over the items: a user's mean prediction then says little about the user, and
+    # cohorts of few users, such as the most active ones, do not differ by chance.
+    spread = np.sqrt(np.einsum("ur,rs,us->u", user_vector, (item_vector.T * item_share) @ item_vector, user_vector))
     world = World(
         contrast=contrast,
         user={
@@ -125,14 +130,14 @@ def make_world(*, seed: int, num_users: int, contrast: float, positive_rate: flo
             "taste": taste,
             "age_band": rng.integers(7, size=num_users),
             "activity": activity,
-            "vector": taste_vector[taste] + 0.3 * rng.normal(size=(num_users, RANK)),
+            "vector": user_vector / spread[:, None],
         },
         item={
             "category": item_category,
             "brand": brand,
             "price": price,
             "price_band": np.searchsorted(np.quantile(price, np.arange(1, 8) / 8), price),
-            "vector": item_vector - item_share @ item_vector,
+            "vector": item_vector,
             "effect": 0.25 * rng.normal(size=NUM_ITEMS) - 0.2 * _z(np.log(price)),
         },
         category={"effect": 0.3 * rng.normal(size=NUM_CATEGORIES), "similarity": vector @ vector.T},
