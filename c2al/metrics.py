@@ -4,7 +4,7 @@ Streaming and in float64: the state is two tensors of sums, which ranks add up (
 
 * log loss: weighted mean of ``softplus(logit) - y·logit``.
 * NE: log loss over the entropy of the evaluated rows' own weighted mean label (He et al. 2014, "Practical Lessons from
-  Predicting Clicks on Ads at Facebook", section 2).
+  Predicting Clicks on Ads at Facebook").
 * calibration: ``Σ w p / Σ w y``.
 * AUC: from histograms of the logit, equal bins on [-20, 20]; pairs within one bin count half. So it errs by at most
   half the share of (positive, negative) pairs that fall into one bin together, ``Σ_i P_i N_i / (2 P N)``. Within so
@@ -37,7 +37,7 @@ class Metrics:
         for axis in self.axes:
             starts.append(starts[-1] + len(axis.cohorts))
         self.num_segments = starts[-1]
-        self._start_A = torch.tensor(starts[:-1], device=device)
+        self._start_A = torch.tensor(starts[:-1], dtype=torch.long, device=device)
         self._sums = torch.zeros(NUM_SUMS, self.num_segments, dtype=torch.float64, device=device)
         self._histogram = torch.zeros(self.num_segments, 2, bins, dtype=torch.float64, device=device)
 
@@ -94,8 +94,8 @@ def _values(
     *,
     auc: float,
 ) -> Values:
-    both = 0 < positives < rows
     log_loss = loss / weight if rows else math.nan
+    both = 0 < positives < rows and math.isfinite(log_loss)
     return {
         "ne": _defined(log_loss / _entropy(positive_weight / weight)) if both else None,
         "auc": _defined(auc) if both else None,

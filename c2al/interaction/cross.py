@@ -1,7 +1,7 @@
 """Cross layers over the flattened tokens.
 
-Wang et al. 2021, "DCN V2: Improved Deep & Cross Network", arXiv 2008.13535, section 3.3; the low-rank weight is that of
-section 3.5 without its mixture of experts.
+Wang et al. 2021, "DCN V2: Improved Deep & Cross Network and Practical Lessons for Web-scale Learning to Rank Systems",
+arXiv 2008.13535. The weight is of low rank, as in its DCN-Mix, with one expert and no gate.
 """
 
 import torch

@@ -1,7 +1,7 @@
 """DHEN: layers of an ensemble of interaction modules, a shortcut and a norm.
 
 Zhang et al. 2022, "DHEN: A Deep and Hierarchical Ensemble Network for Large-Scale Click-Through Rate Prediction",
-arXiv 2203.11014, sections 3.2 and 3.3::
+arXiv 2203.11014::
 
     X_{l+1} = LayerNorm(Ensemble_i Interaction_i(X_l) + Shortcut(X_l))
 
@@ -77,6 +77,8 @@ class DHEN(nn.Module):
     default it stays what it was, and the shortcut is the identity. ``ensemble``: "concat" deals the tokens out to the
     modules, "sum" and "weighted" (by a learned scalar each) have every module make all of them.
     """
+
+    out_features: int
 
     def __init__(
         self,

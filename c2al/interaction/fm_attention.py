@@ -1,8 +1,8 @@
 """FM attention, ``G = X Xᵀ Y``: pairwise interactions of tokens, projected from F×F to F×K.
 
-* Zhang et al. 2024, "Wukong", arXiv 2403.02545, sections 3.3 and 3.6: the factorization machine block, and its
-  optimized form, with Y a learned constant, or made from X: compress over tokens, flatten, MLP, reshape; no softmax.
-* "C2AL", 2025, arXiv 2510.02215: the same inside a DHEN layer, with Y made from X.
+* Zhang et al. 2024, "Wukong", arXiv 2403.02545: the factorization machine block ("FMB") and, in section 3.6, Y as a
+  learned constant or made from X: compress over tokens, flatten, MLP, reshape; no softmax.
+* "C2AL: Cohort-Contrastive Auxiliary Learning", 2025, arXiv 2510.02215: the same in a DHEN layer, Y made from X.
 * Zhang et al. 2022, "DHEN", arXiv 2203.11014: the block stands there as "advanced DLRM".
 """
 

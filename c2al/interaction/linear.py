@@ -1,6 +1,6 @@
 """Linear recombination of tokens: the linear module of DHEN, the linear compression block of Wukong.
 
-Zhang et al. 2024, "Wukong: Towards a Scaling Law for Large-Scale Recommendation", arXiv 2403.02545, section 3.4.
+Zhang et al. 2024, "Wukong: Towards a Scaling Law for Large-Scale Recommendation", arXiv 2403.02545 ("LCB").
 """
 
 import torch

@@ -25,8 +25,7 @@ class SelfAttention(nn.Module):
 
     def forward(self, x_BFD: torch.Tensor) -> torch.Tensor:
         """Every token as a mixture of all tokens' values."""
-        # [B, F, 3D] -> three of [B, attention heads, F, width of a head]
-        parts = self.query_key_value(x_BFD).chunk(3, dim=-1)
-        query, key, value = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in parts)
-        mixed = functional.scaled_dot_product_attention(query, key, value)
+        # [B, F, 3D] -> three of [B, attention heads, F, width of a head]; indexed, since torch.fx cannot unpack
+        parts = self.query_key_value(x_BFD).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        mixed = functional.scaled_dot_product_attention(parts[0], parts[1], parts[2])
         return self.compress(self.project(mixed.transpose(1, 2).flatten(2)))

@@ -1,0 +1,169 @@
+"""What every architecture, interaction module and objective must satisfy: found by scanning, so a new one is tested."""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import nn
+
+NUM_TOKENS, DIM, OUT_TOKENS, ROWS = 7, 8, 3, 5
+
+# What a constructor needs besides sizes, for a class that has no defaults for three heads.
+OBJECTIVE_ARGUMENTS: dict[str, dict] = {"Fixed": {"weights": [1.0, 0.1, 0.2]}}
+
+
+def classes_in(package: str) -> list[type[nn.Module]]:
+    """The modules that the files of a package define."""
+    found = []
+    for info in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}."):
+        module = importlib.import_module(info.name)
+        found += [
+            c
+            for _, c in inspect.getmembers(module, inspect.isclass)
+            if c.__module__ == info.name and issubclass(c, nn.Module)
+        ]
+    return found
+
+
+def required(cls: type) -> set[str]:
+    """Names of the constructor's parameters without a default."""
+    parameters = list(inspect.signature(cls).parameters.values())
+    return {p.name for p in parameters if p.default is p.empty}
+
+
+def architectures() -> dict[str, Callable[[], nn.Module]]:
+    """Whole ones, ``x_BFD -> z_BE``: they declare ``out_features``."""
+    return {
+        cls.__name__: partial(cls, num_tokens=NUM_TOKENS, dim=DIM)
+        for cls in classes_in("c2al.interaction")
+        if "out_features" in getattr(cls, "__annotations__", {})
+    }
+
+
+def interactions() -> dict[str, Callable[[], nn.Module]]:
+    """Modules of a layer, ``x_BFD -> [B, out_tokens, D]``; each with as many tokens as came in, and with fewer."""
+    return {
+        f"{cls.__name__}_{out_tokens}": partial(cls, num_tokens=NUM_TOKENS, dim=DIM, out_tokens=out_tokens)
+        for cls in classes_in("c2al.interaction")
+        if required(cls) == {"num_tokens", "dim", "out_tokens"}
+        for out_tokens in (OUT_TOKENS, NUM_TOKENS)
+    }
+
+
+def objectives() -> dict[str, Callable[[], nn.Module]]:
+    """Weightings, ``(losses_H, gramian_HH) -> weights_H``, for three heads."""
+    return {
+        cls.__name__: partial(cls, **OBJECTIVE_ARGUMENTS.get(cls.__name__, {}))
+        for cls in classes_in("c2al.objectives")
+        if list(inspect.signature(cls.forward).parameters)[1:] == ["losses_H", "gramian_HH"]
+    }
+
+
+def tokens(rows: int = ROWS) -> torch.Tensor:
+    """Feature tokens of unit variance."""
+    return torch.randn(rows, NUM_TOKENS, DIM, generator=torch.Generator().manual_seed(3))
+
+
+def built(make: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
+    """The module, from a seed."""
+    torch.manual_seed(seed)
+    return make()
+
+
+def check_shape(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> None:
+    module = built(make)
+    out = module(tokens())
+    assert tuple(out.shape) == shape
+    assert out.dtype == torch.float32
+    assert out.isfinite().all()
+    assert module(tokens(1)).shape[0] == 1
+    assert module(tokens(0)).shape[0] == 0
+    assert module(torch.zeros_like(tokens())).isfinite().all()
+
+
+def check_every_parameter_learns(make: Callable[[], nn.Module]) -> None:
+    """Each gets a gradient that is not all zero, and so does the input."""
+    module, x = built(make), tokens(64).requires_grad_()
+    out = module(x)
+    (out * torch.randn_like(out)).sum().backward()
+    assert x.grad.abs().amax(dim=(0, 2)).gt(0).all(), "a token has no influence"
+    idle = [name for name, p in module.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
+    assert not idle, f"no gradient: {idle}"
+
+
+def check_rows_are_independent(make: Callable[[], nn.Module]) -> None:
+    """Permuted rows give permuted results, and a row's result does not depend on its batch."""
+    module, x = built(make), tokens()
+    order = torch.tensor([3, 0, 4, 2, 1])
+    out = module(x)
+    torch.testing.assert_close(module(x[order]), out[order])
+    torch.testing.assert_close(module(x[:2]), out[:2])
+
+
+def check_traceable(make: Callable[[], nn.Module]) -> None:
+    """By torch.fx, as TorchRec's pipelines do, and by torch.export with any number of rows, as serving does."""
+    module = built(make).eval()
+    torch.testing.assert_close(torch.fx.symbolic_trace(module)(tokens()), module(tokens()))
+    program = torch.export.export(module, (tokens(),), dynamic_shapes=({0: torch.export.Dim("rows")},))
+    torch.testing.assert_close(program.module()(tokens(9)), module(tokens(9)))
+
+
+def check_state_round_trip(make: Callable[[], nn.Module]) -> None:
+    """The state dict holds all there is: another seed's module that loads it is the same."""
+    first, second = built(make, seed=0), built(make, seed=1)
+    second.load_state_dict(first.state_dict(), strict=True)
+    assert torch.equal(first(tokens()), second(tokens()))
+
+
+def check_seed(make: Callable[[], nn.Module]) -> None:
+    """The same seed gives the same module to the bit, another one does not."""
+    first, again, other = built(make, seed=0), built(make, seed=0), built(make, seed=1)
+    assert torch.equal(first(tokens()), again(tokens()))
+    assert not torch.equal(first(tokens()), other(tokens()))
+
+
+def check_bf16(make: Callable[[], nn.Module]) -> None:
+    """Under autocast: close to float32, with finite float32 gradients."""
+    module, x = built(make), tokens(64)
+    exact = module(x).detach()
+    with torch.autocast("cpu", torch.bfloat16):
+        out = module(x)
+    error = (out.float() - exact).norm() / exact.norm()
+    assert error < 0.03, f"relative error {error:.3f}"
+    out.float().square().mean().backward()
+    assert all(p.grad.dtype == torch.float32 and p.grad.isfinite().all() for p in module.parameters())
+
+
+ARCHITECTURE_CHECKS = [
+    check_every_parameter_learns,
+    check_rows_are_independent,
+    check_traceable,
+    check_state_round_trip,
+    check_seed,
+    check_bf16,
+]
+
+
+def check_weights(make: Callable[[], nn.Module]) -> None:
+    """One finite, non-negative weight a head, that carries no gradient; the primary head counts."""
+    losses_H = torch.tensor([0.3, 0.02, 0.01], requires_grad=True)
+    weights_H = make()(losses_H, 0.1 * torch.eye(3))
+    assert weights_H.shape == (3,)
+    assert weights_H.isfinite().all()
+    assert weights_H.ge(0).all()
+    assert weights_H[0] > 0
+    assert not weights_H.requires_grad
+
+
+def check_says_what_it_needs(make: Callable[[], nn.Module]) -> None:
+    """Whether the Gramian must be computed is known before training; one that needs none works without."""
+    objective = make()
+    assert isinstance(objective.needs_gramian, bool)
+    if not objective.needs_gramian:
+        assert torch.equal(objective(torch.ones(3)), objective(torch.ones(3), torch.eye(3)))
+
+
+OBJECTIVE_CHECKS = [check_weights, check_says_what_it_needs]
