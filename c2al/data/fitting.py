@@ -1,0 +1,128 @@
+"""What training rows fix before anything is written: a dense column's scale, a sample of values for cohort axes."""
+
+import numpy as np
+import pyarrow as pa
+
+from c2al.cohorts import axes
+from c2al.data.raw_values import is_float, is_number, numbers_of
+from c2al.data.splitting import uniform
+from c2al.schema import CohortAxis, DenseColumn
+
+SKEWED = 2.0  # a column without negative values is log1p-transformed from this skewness on
+AXIS_ROWS = 1_000_000
+
+
+class Scale:
+    """Mean and standard deviation of a dense column, as it is and under log1p; nulls, NaN and infinities left out.
+
+    The column is stored as ``(transform(x) - mean) / std``; missing values as 0, which is the mean.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.num, self.least = 0, np.inf
+        self._plain, self._log = Moments(), Moments()
+        self._finished: DenseColumn | None = None
+
+    def update(self, values: np.ndarray) -> None:
+        """Take in some training rows."""
+        known = values[np.isfinite(values)]
+        if not len(known):
+            return
+        self.num += len(known)
+        self.least = min(self.least, float(known.min()))
+        self._plain.update(known)
+        if self.least >= 0:
+            self._log.update(np.log1p(known))
+
+    @property
+    def column(self) -> DenseColumn:
+        """Transform, mean and standard deviation (1 for a constant)."""
+        if self._finished is None:
+            logged = self.least >= 0 and self._plain.skewness > SKEWED
+            moments = self._log if logged else self._plain
+            std = moments.std if moments.std > 1e-12 * max(abs(moments.mean), 1.0) else 1.0
+            transform = "log1p" if logged else "none"
+            self._finished = DenseColumn(self.name, transform, mean=float(moments.mean), std=float(std))
+        return self._finished
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        """The stored values, float32. Below -1 + 1e-6, which training rows did not hold, log1p takes that bound."""
+        column = self.column
+        values = np.where(np.isfinite(values), values, np.nan)
+        if column.transform == "log1p":
+            values = np.log1p(np.maximum(values, -1 + 1e-6))
+        return np.nan_to_num((values - column.mean) / column.std).astype(np.float32)
+
+
+class Moments:
+    """Mean, standard deviation and skewness of a stream (pairwise update of central moments: Pébay, SAND2008-6212)."""
+
+    def __init__(self) -> None:
+        self.num, self.mean, self.m2, self.m3 = 0, 0.0, 0.0, 0.0
+
+    def update(self, values: np.ndarray) -> None:
+        """Take in some values."""
+        num, mean = len(values), float(values.mean())
+        centred = values - mean
+        m2, m3 = float((centred**2).sum()), float((centred**3).sum())
+        total, delta = self.num + num, mean - self.mean
+        self.m3 += m3 + delta**3 * self.num * num * (self.num - num) / total**2
+        self.m3 += 3 * delta * (self.num * m2 - num * self.m2) / total
+        self.m2 += m2 + delta**2 * self.num * num / total
+        self.mean += delta * num / total
+        self.num = total
+
+    @property
+    def std(self) -> float:
+        """Population standard deviation."""
+        return float(np.sqrt(self.m2 / self.num)) if self.num else 0.0
+
+    @property
+    def skewness(self) -> float:
+        """Third standardised moment; 0 for a constant."""
+        return float(self.m3 / self.num / self.std**3) if self.std > 0 else 0.0
+
+
+class AxisFit:
+    """Makes an axis from training rows: all of them up to ``AXIS_ROWS``, then an even subsample."""
+
+    def __init__(self, name: str, kind: str) -> None:
+        self.name, self.kind = name, kind
+        self._kept: list[tuple[pa.Array, np.ndarray]] = []
+        self._share = 1.0
+        self._axis: CohortAxis | None = None
+
+    def update(self, values: pa.Array, rows: np.ndarray) -> None:
+        """Take in some training rows, given with their numbers."""
+        self._keep(values, uniform(0, rows))
+        if sum(len(draws) for _, draws in self._kept) > AXIS_ROWS:
+            self._share /= 2
+            kept, self._kept = self._kept, []
+            for old, draws in kept:
+                self._keep(old, draws)
+
+    def _keep(self, values: pa.Array, drawn: np.ndarray) -> None:
+        chosen = drawn < self._share
+        self._kept.append((values.filter(pa.array(chosen)), drawn[chosen]))
+
+    @property
+    def axis(self) -> CohortAxis:
+        """The axis, made at the first call."""
+        if self._axis is None:
+            values = pa.chunked_array([values for values, _ in self._kept])
+            make = axes.quantile if self.kind == "quantile" else axes.category
+            self._axis = make(axis_values(values), name=self.name)[1]
+            self._kept = []
+        return self._axis
+
+    def encode(self, values: pa.Array) -> np.ndarray:
+        """Cohort ids, int16."""
+        return axes.apply(self.axis, axis_values(values))
+
+
+def axis_values(values: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """A column as ``cohorts.axes`` takes it."""
+    if is_float(values.type) or (is_number(values.type) and values.null_count):
+        return numbers_of(values)
+    return np.asarray(values.to_numpy(zero_copy_only=False) if isinstance(values, pa.Array) else values.to_numpy())
