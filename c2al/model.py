@@ -28,31 +28,37 @@ class Ranker(nn.Module):
 class Objective(nn.Module):
     """Logits and a batch's labels to one scalar; a leaf for the pipeline's tracing."""
 
-    def __init__(self, weighting: nn.Module, auxiliaries: Sequence[tuple[int, int]]) -> None:
+    def __init__(self, weighting: nn.Module, auxiliaries: Sequence[tuple[int, int]], loss_unit: float) -> None:
         super().__init__()
         self.weighting = weighting
         self.auxiliaries = list(auxiliaries)
+        self.loss_unit = loss_unit
+        self.last_losses_H = torch.empty(0)
 
     def forward(
         self, logits_BH: torch.Tensor, label_B: torch.Tensor, weight_B: torch.Tensor, cohort_BA: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The scalar to go backward from, and ``losses_H`` for the log."""
         label_BH = head_labels(label_B, cohort_BA, self.auxiliaries)
-        losses_H = per_head_losses(logits_BH.float(), label_BH, weight_B)
-        weights_H = self.weighting(losses_H)
-        return (weights_H * losses_H).sum(), losses_H.detach()
+        losses_H = per_head_losses(logits_BH, label_BH, weight_B) / self.loss_unit
+        self.last_losses_H = losses_H.detach()
+        return (self.weighting(losses_H) * losses_H).sum(), self.last_losses_H
 
 
 class TrainingModel(nn.Module):
     """``Batch -> (loss, (losses_H, logits_BH))``, the form that TorchRec's pipelines take.
 
-    ``auxiliaries`` names each auxiliary head's cohort as (position of the axis in the batch, cohort id).
+    ``auxiliaries`` names each auxiliary head's cohort as (position of the axis in the batch, cohort id). ``loss_unit``
+    is what all losses are divided by: a row's mean weight times the entropy of the training part's mean label. The
+    primary loss is then the batch's normalized entropy, and learning rates and clipping mean the same on any data.
     """
 
-    def __init__(self, ranker: Ranker, weighting: nn.Module, auxiliaries: Sequence[tuple[int, int]]) -> None:
+    def __init__(
+        self, ranker: Ranker, weighting: nn.Module, *, auxiliaries: Sequence[tuple[int, int]], loss_unit: float = 1.0
+    ) -> None:
         super().__init__()
         self.ranker = ranker
-        self.objective = Objective(weighting, auxiliaries)
+        self.objective = Objective(weighting, auxiliaries, loss_unit)
 
     def forward(self, batch: Batch) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
         """One forward through all heads."""

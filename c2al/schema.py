@@ -6,8 +6,8 @@ A prepared folder::
 
 Columns in the parquet files: a sparse column under its own name (int32 ids in ``[0, num_rows)``, 0 for missing or
 unknown; ``list<int32>`` where it is multi-valued), a dense column under its own name (float32, ready for use), the
-label (int8, 0 or 1), the weight (float32, > 0), a stored cohort axis as ``cohort_<axis>`` (int16 id, -1 for none), and the unit
-(int32), which says which rows belong together when resampling (a household, a user).
+label (int8, 0 or 1), the weight (float32, > 0), a stored cohort axis as ``cohort_<axis>`` (int16 id, -1 for none), and
+the unit (int32), which says which rows belong together when resampling (a household, a user).
 """
 
 from dataclasses import asdict, dataclass, field

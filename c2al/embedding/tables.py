@@ -1,4 +1,4 @@
-"""Schema to embedding tables: one TorchRec table a sparse column, built on the meta device and filled shard by shard."""
+"""Schema to embedding tables: one TorchRec table a sparse column, on the meta device until it is sharded."""
 
 from collections.abc import Sequence
 

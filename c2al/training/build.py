@@ -1,0 +1,186 @@
+"""Config to parts: readers, model, objective, and the model distributed over ranks. Knows Hydra and knows no steps."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from torch import nn
+
+from c2al.cohorts.discover import load_pair
+from c2al.data.reader import Reader
+from c2al.data.scan import read_columns
+from c2al.embedding.dense import DenseTokens
+from c2al.embedding.tables import embedding_tables
+from c2al.embedding.tokens import FeatureTokens
+from c2al.model import Ranker, TrainingModel
+from c2al.parallel.plan import Placement, place_tables
+from c2al.parallel.ranks import Ranks, agree, seed_everything
+from c2al.parallel.shard import shard
+from c2al.schema import DataError, DenseColumn, Schema, SparseColumn
+
+
+@dataclass(frozen=True)
+class Auxiliaries:
+    """The cohorts of the auxiliary heads: one axis, and its cohorts in the order of the heads."""
+
+    axis: str | None = None
+    cohorts: tuple[str, ...] = ()
+
+    @property
+    def axes(self) -> list[str]:
+        """The axes that training batches must carry."""
+        return [self.axis] if self.axis else []
+
+
+def auxiliaries(config: DictConfig, schema: Schema) -> Auxiliaries:
+    """The head and tail cohorts that the method asks for, from ``cohorts.pair`` or ``cohorts.axis/head/tail``."""
+    wanted = list(config.method.heads)
+    if not wanted:
+        return Auxiliaries()
+    cohorts = config.cohorts
+    if cohorts.pair:
+        axis, head, tail = load_pair(cohorts.pair, cohorts.index)
+    else:
+        axis, head, tail = cohorts.axis, cohorts.head, cohorts.tail
+    if not (axis and head and tail):
+        raise DataError(
+            f"method {config.method.name} needs a pair of cohorts",
+            remedy="cohorts.pair=…/pairs.json (from `c2al discover`), or cohorts.axis=… cohorts.head=… cohorts.tail=…",
+        )
+    by_role = {"head": str(head), "tail": str(tail)}
+    for cohort in by_role.values():
+        schema.axis(axis).id_of(cohort)
+    return Auxiliaries(axis, tuple(by_role[role] for role in wanted))
+
+
+def chosen_columns(config: DictConfig, schema: Schema) -> tuple[list[SparseColumn], list[DenseColumn]]:
+    """The columns that ``data.sparse`` and ``data.dense`` name (all, if they name none), in the schema's order."""
+    sparse, dense = config.data.sparse, config.data.dense
+    return (
+        [column for column in schema.sparse if sparse is None or column.name in sparse],
+        [column for column in schema.dense if dense is None or column.name in dense],
+    )
+
+
+def build_reader(
+    config: DictConfig, ranks: Ranks, *, split: str, axes: Sequence[str], shuffle: bool, rows: int | None = None
+) -> Reader:
+    """A reader of one split for this rank; ``rows`` a rank and step."""
+    return Reader(
+        folder=config.data.path,
+        split=split,
+        batch_size=rows or config.training.batch_size,
+        axes=axes,
+        sparse=config.data.sparse,
+        dense=config.data.dense,
+        rank=ranks.rank,
+        world_size=ranks.world_size,
+        shuffle=shuffle,
+        seed=config.seed,
+        window_rows=config.training.window_rows,
+        agree=agree,
+    )
+
+
+def sample_reader(config: DictConfig, ranks: Ranks, rows: int = 256) -> Reader:
+    """Batches of a few validation rows, the first of which is the sample that snapshots look at."""
+    return build_reader(config, ranks, split="validation", axes=[], shuffle=True, rows=rows)
+
+
+@dataclass(frozen=True)
+class BaseRates:
+    """Of the training part: mean row weight, and each head's log-odds of its weighted mean label."""
+
+    mean_weight: float
+    logit_H: list[float]
+
+    @property
+    def loss_unit(self) -> float:
+        """A row's mean weight times the entropy of the primary head's mean label."""
+        p = 1 / (1 + math.exp(-self.logit_H[0]))
+        return self.mean_weight * -(p * math.log(p) + (1 - p) * math.log1p(-p))
+
+
+def base_rates(config: DictConfig, schema: Schema, heads: Auxiliaries) -> BaseRates:
+    """One scan of the training part's label, weight and axis."""
+    names = [name for name in (schema.label, schema.weight) if name]
+    columns = read_columns(config.data.path, "train", names, axes=heads.axes)
+    label = columns[schema.label].astype(np.float64)
+    weight = columns[schema.weight].astype(np.float64) if schema.weight else np.ones_like(label)
+    members = [np.ones(len(label), bool)]
+    if heads.axis:
+        axis = schema.axis(heads.axis)
+        members += [columns[axis.column] == axis.id_of(cohort) for cohort in heads.cohorts]
+    rates = [float((weight * label)[inside].sum() / weight.sum()) for inside in members]
+    if not 0 < rates[0] < 1:
+        raise DataError(
+            "the training part has only one kind of label",
+            file=f"{config.data.path}/train",
+            column=schema.label,
+            value=int(rates[0]),
+            remedy="check how the label was made, and prepare the data again",
+        )
+    return BaseRates(float(weight.mean()), [math.log(max(p, 1e-9) / (1 - p)) for p in rates])
+
+
+def build_ranker(config: DictConfig, schema: Schema, *, num_heads: int) -> Ranker:
+    """The model on the meta device's tables. Shared parts first, then the heads: every arm of a seed starts equal."""
+    sparse, dense = chosen_columns(config, schema)
+    seed_everything(config.seed)
+    model = config.model
+    tokens = DenseTokens(num_dense=len(dense), dim=model.dim, num_tokens=model.dense_tokens) if dense else None
+    embedding = FeatureTokens(embedding_tables(sparse, dim=model.dim, pooling=model.pooling), tokens)
+    interaction = instantiate(model.interaction, num_tokens=embedding.num_tokens, dim=model.dim)
+    heads = instantiate(model.heads, in_features=interaction.out_features, num_heads=num_heads, seed=config.seed)
+    return Ranker(embedding, interaction, heads)
+
+
+def build_training_model(config: DictConfig, schema: Schema, heads: Auxiliaries) -> TrainingModel:
+    """The ranker with one tower a head, started at the base rates, and the method's objective."""
+    ranker = build_ranker(config, schema, num_heads=1 + len(heads.cohorts))
+    rates = base_rates(config, schema, heads)
+    ranker.heads.set_biases(rates.logit_H)
+    members = [(0, schema.axis(heads.axis).id_of(cohort)) for cohort in heads.cohorts] if heads.axis else []
+    return TrainingModel(ranker, instantiate(config.method.weighting), auxiliaries=members, loss_unit=rates.loss_unit)
+
+
+def place(config: DictConfig, schema: Schema, *, world_size: int, ranks_per_host: int) -> list[Placement]:
+    """The config's sharding plan for a world of any size."""
+    sparse, _ = chosen_columns(config, schema)
+    return place_tables(
+        sparse,
+        dim=config.model.dim,
+        sharding=config.parallel.sharding,
+        world_size=world_size,
+        ranks_per_host=ranks_per_host,
+        optimizer=config.training.sparse.optimizer,
+    )
+
+
+def distribute(config: DictConfig, model: TrainingModel, placements: list[Placement], ranks: Ranks) -> nn.Module:
+    """Precision and compilation of the dense part, then the tables' fused optimizer, plan and shards."""
+    _prepare_dense(model.ranker, config.training.precision, config.training.compile, ranks.device)
+    sparse = config.training.sparse
+    return shard(
+        model,
+        placements=placements,
+        optimizer=sparse.optimizer,
+        learning_rate=sparse.learning_rate,
+        eps=sparse.eps,
+        ranks=ranks,
+        seed=config.seed,
+    )
+
+
+def _prepare_dense(ranker: Ranker, precision: str, compiled: bool, device: torch.device) -> None:
+    for part in (ranker.interaction, ranker.heads):
+        if compiled:
+            part.compile()
+        if precision == "bf16":
+            forward: Any = torch.autocast(device.type, dtype=torch.bfloat16)(part.forward)
+            part.forward = forward  # type: ignore[method-assign]

@@ -1,0 +1,43 @@
+"""``c2al evaluate``: a finished run's model on a split, from its checkpoint."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from c2al.parallel import ranks as process_group
+from c2al.schema import DataError
+from c2al.training import build
+from c2al.training.evaluate import evaluate_splits
+from c2al.training.run_folder import RunFolder
+from c2al.training.train import Training
+
+
+def evaluate_run(run: str, *, split: str, step: int | None, axes: list[str] | None) -> dict[str, Any]:
+    """Metrics of the split; writes ``scores/<split>.parquet`` and ``evaluation_<split>.json`` into the run's folder."""
+    path = Path(run) / "config.yaml"
+    if not path.exists():
+        raise DataError("no run there", file=run, remedy="mend run=…: a folder that `c2al train` made")
+    config = OmegaConf.load(path)
+    assert isinstance(config, DictConfig)
+    ranks = process_group.start(timeout_s=config.training.timeout_s, threads=config.training.threads)
+    try:
+        with RunFolder(run, ranks=ranks, resume=True) as folder:
+            training = Training(config, ranks, folder)
+            if training.checkpoints.load(step) is None:
+                raise DataError("the run has no complete checkpoint", file=run, remedy="train it, or resume=true")
+            names = list(axes or training.axes)
+            metrics = evaluate_splits(
+                training.sharded,
+                {split: build.build_reader(config, ranks, split=split, axes=names, shuffle=False)},
+                axes=names,
+                folder=config.data.path,
+                run=folder.path,
+                average=training.average,
+                ranks=ranks,
+            )
+            folder.write(f"evaluation_{split}.json", json.dumps(metrics[split], indent=1))
+            return metrics[split]
+    finally:
+        process_group.stop()

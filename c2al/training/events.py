@@ -1,0 +1,126 @@
+"""What happens between steps: a line in the log, an evaluation, a snapshot of the weights, a checkpoint, a stop."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torchrec.distributed.train_pipeline import TrainPipeline
+
+from c2al.data.reader import Reader
+from c2al.interaction.fm_attention import AttentiveY
+from c2al.parallel.ranks import Ranks, sum_over_ranks
+from c2al.training.averaging import WeightAverage, with_average
+from c2al.training.evaluate import evaluate
+from c2al.training.loop import Progress
+from c2al.training.optimizers import Optimizers
+from c2al.training.run_folder import RunFolder
+
+
+class TrainLog:
+    """Losses, learning rates and rows/s every few steps; the losses are means over the steps and ranks between."""
+
+    def __init__(self, folder: RunFolder, ranks: Ranks, progress: Progress, *, every: int) -> None:
+        self.folder, self.ranks, self.every = folder, ranks, every
+        self._losses: list[torch.Tensor] = []
+        self._rows, self._seconds = progress.rows, progress.seconds
+        self.last: dict[str, Any] = {}
+
+    def after_step(self, progress: Progress, losses_H: torch.Tensor, optimizers: Optimizers) -> None:
+        """Keep the losses; every ``every`` steps write one line."""
+        self._losses.append(losses_H)
+        if progress.step % self.every:
+            return
+        mean_H = torch.stack(self._losses).mean(0).double().cpu()
+        sum_over_ranks([mean_H])
+        mean_H /= self.ranks.world_size
+        rows, seconds = progress.rows - self._rows, progress.seconds - self._seconds
+        self.last = {
+            "step": progress.step,
+            "epoch": progress.epoch,
+            "rows": progress.rows,
+            "seconds": round(progress.seconds, 3),
+            "split": "train",
+            "loss": float(mean_H[0]),
+            "losses": mean_H.tolist(),
+            "lr": optimizers.learning_rates[-1],
+            "rows_per_s": round(rows / seconds, 1),
+            "grad_norm": optimizers.grad_norm,
+        }
+        self._losses, self._rows, self._seconds = [], progress.rows, progress.seconds
+        self.folder.log_metrics(self.last)
+
+
+class Snapshots:
+    """``weights/step_*.npz``: dense weights; Y and feature tokens on fixed validation rows."""
+
+    def __init__(self, folder: RunFolder, sharded: nn.Module, reader: Reader, ranks: Ranks) -> None:
+        self.folder, self.sharded, self.ranks = folder, sharded, ranks
+        self.sample = next(iter(reader.batches())).to(ranks.device)
+
+    @torch.no_grad()
+    def take(self, step: int) -> None:
+        """Write the weights of the interaction and the heads, and the activations."""
+        ranker = next(each for name, each in self.sharded.named_modules() if name.endswith("ranker"))
+        arrays = {
+            name: parameter.detach().float().cpu().numpy()
+            for name, parameter in ranker.named_parameters()
+            if name.startswith(("interaction.", "heads."))
+        }
+        hooks = [
+            module.register_forward_hook(_keep(arrays, f"activation.{name}"))
+            for name, module in ranker.named_modules()
+            if isinstance(module, AttentiveY) or name == "embedding"
+        ]
+        was_training = self.sharded.training
+        self.sharded.eval()(self.sample)
+        self.sharded.train(was_training)
+        for hook in hooks:
+            hook.remove()
+        self.folder.write_weights(step, arrays)
+
+
+def _keep(arrays: dict[str, np.ndarray], name: str) -> Any:
+    def hook(module: nn.Module, inputs: object, output: torch.Tensor) -> None:
+        arrays[name] = output.detach().float().cpu().numpy()
+
+    return hook
+
+
+class Validation:
+    """Normalized entropy on validation rows along training, for the curves and for early stopping."""
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        sharded: nn.Module,
+        reader: Reader,
+        ranks: Ranks,
+        *,
+        average: WeightAverage | None,
+        num_steps: int | None,
+        patience: int | None,
+    ) -> None:
+        self.folder, self.sharded, self.reader, self.ranks = folder, sharded, reader, ranks
+        self.average, self.num_steps, self.patience = average, num_steps, patience
+        self.last: dict[str, Any] = {}
+
+    def run(self, progress: Progress, pipeline: TrainPipeline) -> bool:
+        """Evaluate and log; True where it was the best so far."""
+        if hasattr(pipeline, "detach"):  # a sparse-dist pipeline has rewritten the tables' forward
+            pipeline.detach()
+        with with_average(self.average):
+            metrics, _ = evaluate(self.sharded, self.reader, axes=[], ranks=self.ranks, num_steps=self.num_steps)
+        if hasattr(pipeline, "attach"):
+            pipeline.attach()
+        overall = {name: metrics["overall"][name] for name in ("ne", "auc", "calibration", "log_loss")}
+        where = {"step": progress.step, "epoch": progress.epoch, "rows": progress.rows, "split": "validation"}
+        self.last = where | overall
+        self.folder.log_metrics(self.last)
+        if progress.best_ne is None or overall["ne"] < progress.best_ne:
+            progress.best_ne, progress.best_step = overall["ne"], progress.step
+            progress.evaluations_since_best = 0
+            return True
+        progress.evaluations_since_best += 1
+        progress.stopped_early = self.patience is not None and progress.evaluations_since_best >= self.patience
+        return False

@@ -1,0 +1,180 @@
+"""``c2al train``: one run, on as many ranks as torchrun started, from config to report.
+
+c2al train data=complete_journey data.path=DIR model=dhen method=baseline
+torchrun --nproc-per-node 2 -m c2al train …
+"""
+
+import logging
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from c2al.parallel import ranks as process_group
+from c2al.parallel.pipelines import pipeline
+from c2al.parallel.ranks import Ranks
+from c2al.schema import DataError, Schema
+from c2al.training import build
+from c2al.training.averaging import WeightAverage
+from c2al.training.checkpoint import Checkpoints
+from c2al.training.console import StepBar
+from c2al.training.evaluate import evaluate_splits
+from c2al.training.events import Snapshots, TrainLog, Validation
+from c2al.training.loop import Loop, Progress
+from c2al.training.optimizers import NonFiniteError, Optimizers, Schedule, dense_adam
+from c2al.training.run_folder import RunFolder, provenance
+
+log = logging.getLogger(__name__)
+
+
+def train(config: DictConfig) -> dict[str, Any]:
+    """Train, evaluate and report one run; the report, on every rank."""
+    ranks = process_group.start(timeout_s=config.training.timeout_s, threads=config.training.threads)
+    try:
+        with RunFolder(config.run_dir, ranks=ranks, resume=config.resume, overwrite=config.overwrite) as folder:
+            run = Training(config, ranks, folder)
+            run.steps()
+            return run.report()
+    finally:
+        process_group.stop()
+
+
+class Training:
+    """The parts of one run, made in the order of distribution, and what is done with them."""
+
+    def __init__(self, config: DictConfig, ranks: Ranks, folder: RunFolder) -> None:
+        self.config, self.ranks, self.folder = config, ranks, folder
+        options = config.training
+        self.schema = Schema.load(config.data.path)
+        heads = build.auxiliaries(config, self.schema)
+        self.placements = build.place(
+            config, self.schema, world_size=ranks.world_size, ranks_per_host=ranks.local_world_size
+        )
+        folder.write("config.yaml", OmegaConf.to_yaml(config, resolve=True))
+        reader = build.build_reader(config, ranks, split="train", axes=heads.axes, shuffle=True)
+        validation = build.build_reader(config, ranks, split="validation", axes=[], shuffle=True)
+        self.num_steps = options.steps or max(1, round(options.epochs * reader.steps_per_epoch))
+        model = build.build_training_model(config, self.schema, heads)
+        self.sharded = build.distribute(config, model, self.placements, ranks)
+        self.optimizers = Optimizers(
+            self.sharded.fused_optimizer,
+            dense_adam(
+                self.sharded, learning_rate=options.dense.learning_rate, weight_decay=options.dense.weight_decay
+            ),
+            schedule=Schedule(self.num_steps, round(options.warmup * self.num_steps), options.decay),
+            max_grad_norm=options.max_grad_norm,
+        )
+        self.average = WeightAverage(self.sharded, decay=options.average) if options.average else None
+        self.checkpoints = Checkpoints(
+            folder.path / "checkpoints",
+            sharded=self.sharded,
+            optimizers=self.optimizers,
+            average=self.average,
+            ranks=ranks,
+            keep=options.keep_checkpoints,
+        )
+        process_group.seed_everything(config.seed * 1_000_003 + ranks.rank)  # from here on ranks may draw differently
+        self.progress = Progress(**((self.checkpoints.load() if config.resume else None) or {}))
+        folder.forget_after(self.progress.step)
+        self.pipeline = pipeline(config.parallel.pipeline, self.sharded, self.optimizers, ranks.device)
+        self.loop = Loop(self.pipeline, reader, self.progress, num_steps=self.num_steps, world_size=ranks.world_size)
+        self.train_log = TrainLog(folder, ranks, self.progress, every=options.log_every)
+        self.validation = Validation(
+            folder,
+            self.sharded,
+            validation,
+            ranks,
+            average=self.average,
+            num_steps=options.validation_steps,
+            patience=options.early_stopping,
+        )
+        self.snapshots = Snapshots(folder, self.sharded, build.sample_reader(config, ranks), ranks)
+
+    def steps(self) -> None:
+        """All steps that are left, with what is due between them."""
+        progress = self.progress
+        if progress.step == 0:
+            self.snapshots.take(0)
+        with StepBar(self.num_steps, progress.step, shown=self.ranks.is_first and self.config.progress) as bar:
+            try:
+                for losses_H, _ in self.loop:
+                    self.train_log.after_step(progress, losses_H, self.optimizers)
+                    if self.average is not None:
+                        self.average.update(progress.step)
+                    self._between_steps()
+                    bar.update(progress, self.train_log.last, self.validation.last)
+                    if progress.stopped_early:
+                        break
+            except NonFiniteError as error:
+                raise self._non_finite(error) from error
+
+    def _between_steps(self) -> None:
+        step, options = self.progress.step, self.config.training
+        is_last = step == self.num_steps
+        is_best = self._due(step, options.evaluations) and self.validation.run(self.progress, self.pipeline)
+        if self._due(step, options.snapshots) or is_last:
+            self.snapshots.take(step)
+        if is_last or step % options.checkpoint_every == 0 or (is_best and options.early_stopping):
+            best = self.progress.best_step if options.early_stopping else None
+            self.checkpoints.save(self.progress.as_dict(), protect=best)
+
+    def _due(self, step: int, times: int) -> bool:
+        """Whether one of ``times`` events, spread evenly over training and one at its end, falls on this step."""
+        return bool(times) and step * times // self.num_steps > (step - 1) * times // self.num_steps
+
+    def _non_finite(self, error: NonFiniteError) -> DataError:
+        """Save this rank's batch and say what was seen; every rank comes here in the same step."""
+        step = self.progress.step
+        losses_H = next(each.last_losses_H for each in self.sharded.modules() if hasattr(each, "last_losses_H"))
+        path = self.folder.path / f"non_finite_step_{step}_rank_{self.ranks.rank}.pt"
+        torch.save({"step": step, "batch": self.loop.fed and self.loop.fed.of_step(step), "losses_H": losses_H}, path)
+        bad = [head for head, loss in enumerate(losses_H.tolist()) if loss != loss or abs(loss) == float("inf")]
+        every = process_group.gather((bad, str(path)))
+        first = next((place for place in every if place[0]), every[0])
+        heads = f"loss of head {', '.join(map(str, first[0]))}" if first[0] else "gradient"
+        return DataError(
+            f"step {step}: the {heads} is not finite ({error})",
+            file=first[1],
+            value=losses_H.tolist(),
+            remedy="look at the saved batch; lower training.dense.learning_rate or training.max_grad_norm; "
+            "resume=true goes on from the last checkpoint",
+        )
+
+    def report(self) -> dict[str, Any]:
+        """Final metrics and scores of the splits, and the report that marks the run as finished."""
+        options = self.config.training
+        if options.early_stopping and self.progress.best_step is not None:
+            self.checkpoints.load(self.progress.best_step)
+        metrics = evaluate_splits(
+            self.sharded,
+            {
+                split: build.build_reader(self.config, self.ranks, split=split, axes=self.axes, shuffle=False)
+                for split in options.final_splits
+            },
+            axes=self.axes,
+            folder=self.config.data.path,
+            run=self.folder.path,
+            average=self.average,
+            ranks=self.ranks,
+        )
+        report = provenance(self.ranks) | {
+            "plan": [asdict(placement) for placement in self.placements],
+            "config": OmegaConf.to_container(self.config, resolve=True),
+            "rows": self.progress.rows,
+            "seconds": round(self.progress.seconds, 3),
+            "rows_per_s": round(self.progress.rows / max(self.progress.seconds, 1e-9), 1),
+            "progress": self.progress.as_dict(),
+            "parameters": {
+                "dense": sum(parameter.numel() for parameter in self.optimizers.dense_parameters),
+                "tables": sum(placement.num_rows * placement.dim for placement in self.placements),
+            },
+            "metrics": metrics,
+        }
+        self.folder.write_report(report)
+        return report
+
+    @property
+    def axes(self) -> list[str]:
+        """The cohort axes that are reported."""
+        return list(self.config.data.axes or [axis.name for axis in self.schema.axes])
