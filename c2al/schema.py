@@ -143,6 +143,9 @@ class Schema:
             raise DataError(
                 "no prepared data there", file=path, remedy="run `c2al prepare source=… to=DIR`, or mend data.path"
             ) from None
+        except yaml.YAMLError as error:
+            remedy = "mend it, or prepare the data again"
+            raise DataError(f"schema.yaml is no YAML: {error}", file=path, remedy=remedy) from error
         try:
             return cls(
                 **{

@@ -1,0 +1,88 @@
+import pickle
+
+import pytest
+
+from c2al.schema import CohortAxis, DataError, DenseColumn, Schema, SparseColumn, Split
+
+AXES = (
+    CohortAxis("age", ("18-24", "25-34", "56+")),
+    CohortAxis("surface", ("feed", "story")),
+    CohortAxis("spend", ("bottom 5%", "5-95%", "top 5%"), kind="quantile", edges=(1.5, 20.0)),
+    CohortAxis("a_x_b", ("p", "q")),
+)
+SCHEMA = Schema(
+    name="ads",
+    label="clicked",
+    sparse=(
+        SparseColumn("user", 11, vocabulary="vocabularies/user.parquet"),
+        SparseColumn("tags", 5, multi=True, hashed=True),
+    ),
+    dense=(DenseColumn("price", "log1p", 1.0, 2.0),),
+    axes=AXES,
+    weight="weight",
+    unit="household",
+    splits={"train": Split(10, 1, 10.0, 1.0)},
+    notes={"found": [{"column": "Größe", "pair": ("a", "b")}]},
+)
+
+
+def test_what_is_saved_loads_equal_but_for_tuples_in_notes(tmp_path):
+    SCHEMA.save(str(tmp_path) + "/")
+    loaded = Schema.load(str(tmp_path))
+    assert loaded.notes == {"found": [{"column": "Größe", "pair": ["a", "b"]}]}
+    assert (loaded.sparse, loaded.dense, loaded.axes, loaded.splits) == (
+        SCHEMA.sparse,
+        SCHEMA.dense,
+        SCHEMA.axes,
+        SCHEMA.splits,
+    )
+    assert (loaded.label, loaded.weight, loaded.unit) == ("clicked", "weight", "household")
+
+
+def test_a_folder_without_schema_says_how_to_make_one(tmp_path):
+    with pytest.raises(DataError, match="c2al prepare"):
+        Schema.load(str(tmp_path))
+
+
+@pytest.mark.parametrize("text", ["", "sparse: 3", "sparse: []\ndense: [", "- 1", "name: x\nsparse: [{nome: x}]"])
+def test_a_broken_schema_names_the_file(tmp_path, text):
+    (tmp_path / "schema.yaml").write_text(text)
+    with pytest.raises(DataError, match=r"schema\.yaml"):
+        Schema.load(str(tmp_path))
+
+
+def test_crossed_axes_number_pairs_row_by_row():
+    axis = SCHEMA.axis("age_x_surface")
+    assert axis.kind == "cross"
+    assert axis.crosses == ("age", "surface")
+    for a, age in enumerate(AXES[0].cohorts):
+        for b, surface in enumerate(AXES[1].cohorts):
+            assert axis.cohorts[a * 2 + b] == f"{age} × {surface}"
+
+
+def test_names_that_hold_the_cross_sign_are_found_whole_or_crossed():
+    assert SCHEMA.axis("a_x_b").cohorts == ("p", "q")
+    assert SCHEMA.axis("a_x_b_x_age").crosses == ("a_x_b", "age")
+    assert SCHEMA.axis("age_x_a_x_b").crosses == ("age", "a_x_b")
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"), [("aeg", "age"), ("age_x_surfce", "age"), ("nothing_like_it", "known: age")]
+)
+def test_an_unknown_axis_names_the_nearest(name, nearest):
+    with pytest.raises(DataError, match=nearest):
+        SCHEMA.axis(name)
+
+
+def test_a_cohort_is_found_by_name_and_an_unknown_one_names_the_nearest():
+    assert SCHEMA.axis("age").id_of("56+") == 2
+    with pytest.raises(DataError, match=r"did you mean 18-24\?"):
+        SCHEMA.axis("age").id_of("18-25")
+
+
+def test_an_error_says_problem_place_and_remedy_and_pickles_whole():
+    error = DataError("a label is 7", file="x.parquet", row_group=3, column="y", value=7, remedy="mend it")
+    assert str(error) == "a label is 7 (file x.parquet, row group 3, column y, value 7). Remedy: mend it"
+    copy = pickle.loads(pickle.dumps(error))
+    assert (str(copy), copy.where, copy.remedy) == (str(error), error.where, error.remedy)
+    assert str(DataError("nothing", remedy="none")) == "nothing. Remedy: none"
