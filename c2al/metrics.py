@@ -8,7 +8,8 @@ Streaming and in float64: the state is two tensors of sums, which ranks add up (
 * calibration: ``Σ w p / Σ w y``.
 * AUC: from histograms of the logit, equal bins on [-20, 20]; pairs within one bin count half. So it errs by at most
   half the share of (positive, negative) pairs that fall into one bin together, ``Σ_i P_i N_i / (2 P N)``. Within so
-  narrow a bin the order is all but even, and what is left is far less: about 1e-6 on 200,000 rows with 8,192 bins.
+  narrow a bin the order is all but even, and what is left is far less. Measured with 8,192 bins: 1e-6 on 200,000 rows
+  whose logits spread by 1.5, 1e-5 where they spread by 0.3, 2e-5 on 2,000 rows with 200 positives.
 """
 
 import math

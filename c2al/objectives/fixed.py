@@ -18,7 +18,7 @@ class Fixed(nn.Module):
         if not weights or not all(math.isfinite(weight) and weight >= 0 for weight in weights):
             raise ValueError(f"weights of the heads must be finite and not negative, one a head: {list(weights)}")
         # Configuration, not state: a resumed run takes it from its config, not from the checkpoint.
-        self.register_buffer("weights_H", torch.tensor(weights, dtype=torch.float32), persistent=False)
+        self.register_buffer("weights_H", torch.tensor(list(weights), dtype=torch.float32), persistent=False)
 
     def forward(self, losses_H: torch.Tensor, gramian_HH: torch.Tensor | None = None) -> torch.Tensor:
         """The weights, whatever the losses."""
