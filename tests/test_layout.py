@@ -31,6 +31,7 @@ ONLY = {
 TORCH_ALONE = {"interaction": {"torch"}, "heads": {"torch"}, "objectives": {"torch", "torchjd"}}
 # Imported at the top by neither these nor what they import at the top: `c2al --help` and the array programs start fast.
 WITHOUT_TORCH = {"schema", "cohorts", "data", "analysis", "doctor", "cli", "__main__"}
+HEAVY = {"torch", "torchrec", "fbgemm_gpu"}
 MAY_IMPORT_TORCH = {"data.reader", "data.window"}  # the reader, and the part of it that makes batches
 FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "helper", "base", "manager", "core"}
 MOST_LINES = 300
@@ -154,19 +155,29 @@ def test_tensors_to_tensors_with_torch_alone(folder):
 
 
 def test_no_torch_before_it_is_needed():
-    light = [name for name in MODULES if unit(name) in WITHOUT_TORCH and name not in MAY_IMPORT_TORCH]
-    none([f"{name}: {way}" for name in light for way in _torch(name)])
+    light = {name for name in MODULES if unit(name) in WITHOUT_TORCH and name not in MAY_IMPORT_TORCH}
+    direct = [f"{where(name, found)} at the top" for name in light for found in _torch(name)]
+    through = [  # a light module between the two is reported itself
+        f"{where(name, found)} at the top, which imports torch"
+        for name in light
+        for target, found in own(name)
+        if found.at_top and target not in light and any(_torch(reached) for reached in _reached(target))
+    ]
+    none(sorted(set(direct + through)))
 
 
-def _torch(name: str) -> list[str]:
-    """The ways on which importing this module imports torch."""
-    if name in MAY_IMPORT_TORCH:
-        return []
-    top = [found for found in imports(name) if found.at_top]
-    direct = [where(name, found) for found in top if unit(found.target) in {"torch", "torchrec", "fbgemm_gpu"}]
-    reached = [target for target, found in own(name) if found.at_top and target in MODULES and target != name]
-    heavy = [target for target in reached if target in MAY_IMPORT_TORCH or _torch(target)]
-    return direct + [f"{name} imports {target}, which imports torch" for target in heavy]
+def _torch(name: str) -> list[Import]:
+    return [found for found in imports(name) if found.at_top and unit(found.target) in HEAVY]
+
+
+def _reached(name: str) -> set[str]:
+    """What importing a module imports of c2al, itself included."""
+    reached, ahead = set(), [name]
+    while ahead:
+        if (now := ahead.pop()) in MODULES and now not in reached:
+            reached.add(now)
+            ahead += [target for target, found in own(now) if found.at_top]
+    return reached
 
 
 @pytest.mark.parametrize("program", ["import c2al", "from c2al.cli import main; main()"])
