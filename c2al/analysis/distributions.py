@@ -1,0 +1,128 @@
+"""Charts of distributions, from run folders: predictions of the pair's two cohorts, Y, and the weights around it.
+
+Each function returns (caption, svg) pairs, and none where the runs hold nothing to draw.
+"""
+
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from c2al.analysis.attention import attention_of, role, snapshots
+from c2al.analysis.bootstrap import cohort_ids
+from c2al.analysis.page import colour
+from c2al.analysis.plots import Chart, histogram, short_layer
+from c2al.schema import Schema
+
+Figure = tuple[str, str]
+
+HEAD, TAIL = "var(--head)", "var(--tail)"
+
+
+def found_histogram(pairs: dict[str, Any], pair: dict[str, str]) -> list[Figure]:
+    """The two histograms that discovery compared, of the study's pair, where ``pairs.json`` kept them."""
+    edges = np.array(pairs["bins"])
+    for ranked, shares in zip(pairs["pairs"], pairs["histograms"], strict=False):
+        if all(ranked[key] == pair[key] for key in ("axis", "head", "tail")):
+            densities = {side: np.array(shares[side]) / np.diff(edges) for side in ("head", "tail")}
+            return [("Baseline <span class=soft>as discovery saw it</span>", _pair_chart(edges, densities))]
+    return []
+
+
+def score_histograms(
+    runs: dict[str, dict[str, Path]], *, split: str, pair: dict[str, str], schema: Schema
+) -> list[Figure]:
+    """Predictions of head and tail on a split, one chart for each arm, from the arm's first seed."""
+    axis = schema.axis(pair["axis"])
+    stored = [schema.axis(name).column for name in axis.crosses] or [axis.column]
+    edges, densities = np.array([]), {}
+    for arm, by_seed in runs.items():
+        path = next((run / "scores" / f"{split}.parquet" for run in by_seed.values()), None)
+        if path is None or not path.exists():
+            continue
+        table = pq.read_table(path, columns=["logit", "weight", *stored])
+        columns = {name: table.column(name).to_numpy() for name in table.column_names}
+        log10_p = -np.logaddexp(0, -columns["logit"].astype(np.float64)) / np.log(10)
+        if not len(edges):
+            edges = np.linspace(float(np.quantile(log10_p, 0.0005)), float(np.quantile(log10_p, 0.9995)), num=51)
+        ids = cohort_ids(axis, schema, columns)
+        inside = {side: ids == axis.id_of(pair[side]) for side in ("head", "tail")}
+        densities[arm] = {s: histogram(log10_p[rows], edges, columns["weight"][rows]) for s, rows in inside.items()}
+    top = max((density.max() for sides in densities.values() for density in sides.values()), default=1.0)
+    name = f"{split} split, one seed"
+    return [
+        (f"{escape(arm)} <span class=soft>{name}</span>", _pair_chart(edges, sides, top))
+        for arm, sides in densities.items()
+    ]
+
+
+def _pair_chart(edges: np.ndarray, densities: dict[str, np.ndarray], top: float | None = None) -> str:
+    top = top or max(density.max() for density in densities.values())
+    chart = Chart(x=(edges[0], edges[-1]), y=(0, 1.05 * top), x_label="predicted probability", log10_probability=True)
+    middle = ((edges[:-1] + edges[1:]) / 2).tolist()
+    for side, c, dash in (("tail", TAIL, "5 3"), ("head", HEAD, "")):
+        chart.area(middle, densities[side].tolist(), colour=c, dash=dash)
+    return chart.svg("Density of the predicted probability in the head and in the tail cohort")
+
+
+def y_distributions(runs: dict[str, dict[str, Path]]) -> dict[str, list[Figure]]:
+    """Y of each FM attention, at the start and at the end of training, all arms over one another, seeds together."""
+    start, end = ({arm: _arrays(by_seed, which) for arm, by_seed in runs.items()} for which in (0, -1))
+    names = next(iter(end.values()), {})
+    made = {attention_of(name.partition(".")[2]) or name.partition(".")[2] for name in names if _is_activation(name)}
+    figures: dict[str, list[Figure]] = {}
+    for name in names:
+        constant = name.endswith("y_FK") and attention_of(name) not in made
+        if not (_is_activation(name) or constant):
+            continue
+        layer = name.partition(".")[2] if _is_activation(name) else name
+        for when, arrays in (("start", start), ("end", end)):
+            caption = f"Y at the {when} <span class=soft>{escape(short_layer(layer))}</span>"
+            overlay = _overlay({arm: by[name] for arm, by in arrays.items() if name in by}, list(runs))
+            figures.setdefault(layer, []).append((caption, overlay))
+    return figures
+
+
+def weight_distributions(runs: dict[str, dict[str, Path]]) -> list[Figure]:
+    """Weights of the matrices in, after and beside FM attention at the end of training, all arms, seeds together."""
+    end = {arm: _arrays(by_seed, -1) for arm, by_seed in runs.items()}
+    names = [name for name in next(iter(end.values()), {}) if not name.startswith(("activation.", "input."))]
+    figures = []
+    for name in names:
+        place = role(name, names)
+        if place in ("attention", "after", "beside", "before") and not name.endswith("y_FK"):
+            overlay = _overlay({arm: by[name] for arm, by in end.items() if name in by}, list(runs), height=170)
+            figures.append((f"{escape(short_layer(name))} <span class=soft>{place}</span>", overlay))
+    return figures
+
+
+def _is_activation(name: str) -> bool:
+    return name.startswith("activation.")
+
+
+def _arrays(by_seed: dict[str, Path], which: int) -> dict[str, np.ndarray]:
+    """All matrices of an arm's first or last snapshots, flat, seeds one after the other."""
+    out: dict[str, list[np.ndarray]] = {}
+    for run in by_seed.values():
+        steps = list(snapshots(str(run)).values())
+        if len(steps) < 2:
+            continue
+        with np.load(steps[which]) as file:
+            for name in file.files:
+                if not name.startswith("input.") and file[name].ndim > 1:
+                    out.setdefault(name, []).append(file[name].ravel())
+    return {name: np.concatenate(parts) for name, parts in out.items()}
+
+
+def _overlay(values: dict[str, np.ndarray], order: list[str], *, height: int = 200) -> str:
+    reach = max(np.quantile(np.abs(v), 0.995) for v in values.values()) or 1.0
+    edges = np.linspace(-reach, reach, 62)
+    densities = {arm: histogram(v, edges) for arm, v in values.items()}
+    top = max(density.max() for density in densities.values())
+    chart = Chart(x=(-reach, reach), y=(0, 1.05 * top), height=height)
+    middle = ((edges[:-1] + edges[1:]) / 2).tolist()
+    for arm, density in densities.items():
+        chart.area(middle, density.tolist(), colour=colour(order.index(arm)), filled=len(densities) < 4)
+    return chart.svg("Distribution of the entries in each arm")

@@ -1,0 +1,113 @@
+"""A study's findings in words and, for the terminal, in one table."""
+
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from c2al.analysis.page import between, count, p_value, plain, signed
+from c2al.analysis.significance import OVERALL
+
+SHORT = {"cannot be told from zero": "cannot tell", "one seed: no interval": "one seed"}
+STYLES = {"better": "bold cyan", "worse": "bold yellow"}
+NUM_NAMED = 6  # cohorts that a sentence names before it counts the rest
+
+
+def arms(study: dict[str, Any]) -> list[str]:
+    """The arms that are compared with the reference, in the study's order."""
+    return [arm for arm in study["arms"] if arm != study["reference"]]
+
+
+def cells_of(study: dict[str, Any], arm: str) -> dict[tuple[str, str], dict[str, Any]]:
+    """An arm's rows of ``compare`` by (axis, cohort)."""
+    return {(row["axis"], row["cohort"]): row for row in study["cells"] if row["arm"] == arm}
+
+
+def side(study: dict[str, Any], row: dict[str, Any]) -> str:
+    """ "head" or "tail" for the two cohorts of the study's pair, else ""."""
+    pair = study.get("pair") or {}
+    if row["axis"] != pair.get("axis"):
+        return ""
+    return next((name for name in ("head", "tail") if pair[name] == row["cohort"]), "")
+
+
+def sentences(study: dict[str, Any], arm: str) -> list[str]:
+    """What the study says of one arm: overall, who was helped, who was hurt, what cannot be told, what could be."""
+    cells = cells_of(study, arm)
+    overall = cells.get(OVERALL)
+    if overall is None or overall["difference"] is None:
+        return [f"{arm} was not compared with {study['reference']}."]
+    num_seeds = len(overall["seeds"])
+    seeds = f"{num_seeds} seed{'s' if num_seeds > 1 else ''}"
+    change = f"{signed(overall['difference'], digits(overall))} % NE {interval_text(overall)}".rstrip()
+    first = f"{arm} against {study['reference']} over {seeds}: overall {change}, {overall['verdict']}."
+    cohorts = [row for cell, row in cells.items() if cell != OVERALL]
+    if num_seeds < 2:
+        return [first, "Intervals and verdicts need two seeds or more."]
+    untold = sum(row["verdict"].startswith("cannot") for row in cohorts)
+    out = [first, _named(cohorts, "better", "Helped"), _named(cohorts, "worse", "Hurt")]
+    out.append(f"Cannot be told from zero: {untold} of {len(cohorts)} cohorts.")
+    if overall["mde"] is not None:
+        reach = plain(overall["mde"], digits(overall))
+        out.append(f"An overall effect of {reach} % would have been found in four of five such studies.")
+    return out
+
+
+def digits(row: dict[str, Any]) -> int:
+    """Decimals that the interval's width deserves."""
+    return 3 if row["low"] is not None and row["high"] - row["low"] < 0.1 else 2
+
+
+def interval_text(row: dict[str, Any]) -> str:
+    """The interval over seeds; nothing where there is none."""
+    return between(row["low"], row["high"], digits(row))
+
+
+def _named(cohorts: list[dict[str, Any]], verdict: str, word: str) -> str:
+    found = sorted((row for row in cohorts if row["verdict"] == verdict), key=lambda row: -abs(row["difference"]))
+    names = [f"{row['axis']} {row['cohort']} ({signed(row['difference'], digits(row))} %)" for row in found[:NUM_NAMED]]
+    more = [f"{len(found) - NUM_NAMED} more"] if len(found) > NUM_NAMED else []
+    return f"{word}: {', '.join(names + more) or 'none'}."
+
+
+def terminal_table(study: dict[str, Any], *, num_others: int = 5) -> Table:
+    """Overall, the pair's two cohorts, and the cohorts with the surest effects, for each arm."""
+    table = Table(title=f"{study['name']}: NE against {study['reference']} on the {study['split']} split")
+    table.caption = "negative is better; intervals at 95 % over seeds; p corrected by Holm"
+    for name in ("arm", "cohort"):
+        table.add_column(name)
+    for name in ("rows", "positives", f"NE {study['reference']}", "difference, %", "95 %", "p", "detectable"):
+        table.add_column(name, justify="right")
+    table.add_column("verdict")
+    for arm in arms(study):
+        for row in _chosen(study, arm, num_others):
+            table.add_row(*_line(study, row))
+        table.add_section()
+    return table
+
+
+def _chosen(study: dict[str, Any], arm: str, num_others: int) -> list[dict[str, Any]]:
+    cells = cells_of(study, arm)
+    first = [row for cell, row in cells.items() if cell == OVERALL]
+    pair = sorted((row for row in cells.values() if side(study, row)), key=lambda row: side(study, row))
+    others = [row for row in cells.values() if row not in first + pair and row["difference"] is not None]
+    others.sort(key=lambda row: (2.0 if row["p"] is None else row["p"], -abs(row["difference"])))
+    return first + pair + others[:num_others]
+
+
+def _line(study: dict[str, Any], row: dict[str, Any]) -> list[str | Text]:
+    mark = f" ({side(study, row)})" if side(study, row) else ""
+    name = "all rows" if row["axis"] == OVERALL[0] else f"{row['axis']}: {row['cohort']}{mark}"
+    style = STYLES.get(row["verdict"], "")
+    return [
+        Text(row["arm"]),
+        Text(name),
+        count(row["rows"]),
+        count(row["positives"]),
+        plain(row["ne_reference"]),
+        Text(signed(row["difference"], digits(row)), style=style),
+        Text(interval_text(row)),
+        p_value(row["p_holm"]).replace("&lt;", "<"),
+        plain(row["mde"], digits(row)),
+        Text(SHORT.get(row["verdict"], row["verdict"].partition(":")[0]), style=style),
+    ]
