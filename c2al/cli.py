@@ -77,7 +77,7 @@ def run(verb: str, words: list[str]) -> int:
 
         print(OmegaConf.to_yaml(config))
         return 0
-    return _program(verb)(config)
+    return _program(verb, words)(config)
 
 
 def compose(name: str, overrides: list[str]) -> Any:
@@ -96,7 +96,7 @@ def compose(name: str, overrides: list[str]) -> Any:
             raise _explained(error, name, overrides) from None
 
 
-def _program(verb: str) -> Callable[[Any], int]:
+def _program(verb: str, words: list[str]) -> Callable[[Any], int]:
     """The verb's function; where it is imported from is where torch comes in."""
     from c2al import verbs
 
@@ -107,7 +107,7 @@ def _program(verb: str) -> Callable[[Any], int]:
         "discover": verbs.discover,
         "plan": verbs.plan,
         "report": verbs.report,
-        "study": lambda config: verbs.study(config, compose),
+        "study": lambda config: verbs.study(config, compose, words),
     }[verb]
 
 
@@ -142,7 +142,7 @@ def _job(config: Any) -> int:
     if "name" in config and not any(word.startswith("name=") for word in HydraConfig.get().overrides.task):
         with open_dict(config):
             config.name = f"{OmegaConf.to_container(config, resolve=True)['name']},{job.override_dirname}"  # type: ignore
-    return _program(os.environ["C2AL_VERB"])(config)
+    return _program(os.environ["C2AL_VERB"], list(HydraConfig.get().overrides.task))(config)
 
 
 def _renamed(overrides: list[str]) -> list[str]:

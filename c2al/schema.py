@@ -152,10 +152,7 @@ class Schema:
                     **raw,
                     "sparse": tuple(SparseColumn(**column) for column in raw["sparse"]),
                     "dense": tuple(DenseColumn(**column) for column in raw["dense"]),
-                    "axes": tuple(
-                        CohortAxis(**{k: tuple(v) if isinstance(v, list) else v for k, v in axis.items()})
-                        for axis in raw["axes"]
-                    ),
+                    "axes": tuple(_axis(axis) for axis in raw["axes"]),
                     "splits": {name: Split(**split) for name, split in raw["splits"].items()},
                 }
             )
@@ -163,6 +160,16 @@ class Schema:
             raise DataError(
                 f"schema.yaml does not read: {error}", file=path, remedy="prepare the data again"
             ) from error
+
+
+def _axis(raw: dict[str, Any]) -> CohortAxis:
+    lists: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
+    return CohortAxis(**lists)
+
+
+def _axis(raw: dict[str, Any]) -> CohortAxis:
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
+    return CohortAxis(**fields)
 
 
 def _nearest(name: str, known: tuple[str, ...]) -> str:

@@ -107,28 +107,73 @@ def plan(config: Any) -> int:
         loads.add_column(name, justify="right" if name else "left")
     totals = rank_bytes(placements, world_size=options.world_size, optimizer=optimizer)
     heaviest = max(each["weight_bytes"] for each in totals)
-    for rank, each in enumerate(totals):
-        weights, state = each["weight_bytes"] / 2**20, each["optimizer_bytes"] / 2**20
-        bar = "█" * round(40 * each["weight_bytes"] / max(1, heaviest))
-        loads.add_row(str(rank), str(each["shards"]), f"{weights:,.2f}", f"{state:,.2f}", bar)
+    for rank, held in enumerate(totals):
+        weights, state = held["weight_bytes"] / 2**20, held["optimizer_bytes"] / 2**20
+        bar = "█" * round(40 * held["weight_bytes"] / max(1, heaviest))
+        loads.add_row(str(rank), str(held["shards"]), f"{weights:,.2f}", f"{state:,.2f}", bar)
     Console().print(table, loads)
     mean = sum(each["weight_bytes"] for each in totals) / len(totals)
     print(f"balance: the heaviest rank holds {heaviest / max(1, mean):.2f} times the mean")
     return 0
 
 
-def study(config: Any, compose: Callable[[str, list[str]], Any]) -> int:
+def study(config: Any, compose: Callable[[str, list[str]], Any], words: Sequence[str]) -> int:
     """Arms × seeds, paired: study.json, report.html, and the table."""
-    from c2al.study import run_study
+    import os
+    import shutil
 
-    return run_study(config, compose)
+    from omegaconf import OmegaConf
+
+    from c2al.analysis.report import write_report
+    from c2al.analysis.study import Plan, run_study
+    from c2al.analysis.verdict import terminal_table
+
+    options = config.study
+    overrides = [word for word in words if not word.startswith(("study.", "-"))]
+    if config.overwrite:
+        shutil.rmtree(options.dir, ignore_errors=True)
+    ensure_data(config)
+
+    def compose_run(own: Sequence[str]) -> dict[str, Any]:
+        run = OmegaConf.to_container(compose("study", [*overrides, *own, "overwrite=false"]), resolve=True)
+        assert isinstance(run, dict)
+        return {str(key): value for key, value in run.items() if key != "study"}
+
+    settings: Any = OmegaConf.to_container(options.discover)
+    arms: Any = OmegaConf.to_container(options.arms)
+
+    def search(run: str, folder: str) -> None:
+        Console(stderr=True).print("looking for the pair of cohorts …")
+        find_pairs(run, to=folder, split="validation", **settings)
+
+    devices = _num_gpus()
+    found = run_study(
+        Plan(
+            name=options.name,
+            folder=options.dir,
+            arms=arms,
+            reference=options.reference,
+            seeds=list(options.seeds),
+            split=options.split,
+            bootstraps=options.bootstraps,
+            workers=options.workers or devices or os.cpu_count() or 1,
+            devices=devices,
+        ),
+        compose=compose_run,
+        find_pairs=search,
+    )
+    path = write_report(found, options.dir)
+    Console().print(terminal_table(found))
+    print(f"{path} ({found['seconds'] / 60:.1f} min)")
+    return 0
 
 
 def report(config: Any) -> int:
     """Write a study's report again."""
     import json
 
-    from c2al.analysis.report import terminal_table, write_report
+    from c2al.analysis.report import write_report
+    from c2al.analysis.verdict import terminal_table
 
     path = Path(config.study) / "study.json"
     if not path.exists():
@@ -194,6 +239,12 @@ def print_metrics(metrics: dict[str, Any]) -> None:
             numbers = ("–" if cell[key] is None else f"{cell[key]:.5f}" for key in ("ne", "auc", "calibration"))
             table.add_row(name, *numbers, f"{cell['rows']:,}", f"{cell['positives']:,}")
         Console().print(table)
+
+
+def _num_gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def _is_first() -> bool:

@@ -144,7 +144,8 @@ def build_training_model(config: DictConfig, schema: Schema, heads: Auxiliaries)
     """The ranker with one tower a head, started at the base rates, and the method's objective."""
     ranker = build_ranker(config, schema, num_heads=1 + len(heads.cohorts))
     rates = base_rates(config, schema, heads)
-    ranker.heads.set_biases(rates.logit_H)
+    heads_module: Any = ranker.heads
+    heads_module.set_biases(rates.logit_H)
     members = [(0, schema.axis(heads.axis).id_of(cohort)) for cohort in heads.cohorts] if heads.axis else []
     return TrainingModel(ranker, instantiate(config.method.weighting), auxiliaries=members, loss_unit=rates.loss_unit)
 

@@ -140,7 +140,7 @@ def _set_rng_state(state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state(state["cuda"])
 
 
-def _unwrapped(error: Exception) -> str:
+def _unwrapped(error: BaseException) -> str:
     """The cause that ``str(CheckpointException)`` buries."""
     if isinstance(error, CheckpointException):
         return "; ".join(f"rank {rank}: {cause[0]!r}" for rank, cause in error.failures.items())

@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 from torchrec.distributed.train_pipeline import TrainPipeline
 
 from c2al.data.reader import Reader
-from c2al.interaction.fm_attention import AttentiveY
+from c2al.interaction.fm_attention import FMAttention
 from c2al.parallel.ranks import Ranks, sum_over_ranks
 from c2al.training.averaging import WeightAverage, with_average
 from c2al.training.evaluate import evaluate
@@ -37,6 +38,7 @@ class TrainLog:
         rows, seconds = progress.rows - self._rows, progress.seconds - self._seconds
         self.last = {
             "step": progress.step,
+            "num_steps": optimizers.schedule.num_steps,
             "epoch": progress.epoch,
             "rows": progress.rows,
             "seconds": round(progress.seconds, 3),
@@ -68,9 +70,10 @@ class Snapshots:
             if name.startswith(("interaction.", "heads."))
         }
         hooks = [
-            module.register_forward_hook(_keep(arrays, f"activation.{name}"))
+            hook
             for name, module in ranker.named_modules()
-            if isinstance(module, AttentiveY) or name == "embedding"
+            if isinstance(module, FMAttention)
+            for hook in _record(arrays, name, module)
         ]
         was_training = self.sharded.training
         self.sharded.eval()(self.sample)
@@ -80,11 +83,17 @@ class Snapshots:
         self.folder.write_weights(step, arrays)
 
 
-def _keep(arrays: dict[str, np.ndarray], name: str) -> Any:
-    def hook(module: nn.Module, inputs: object, output: torch.Tensor) -> None:
-        arrays[name] = output.detach().float().cpu().numpy()
+def _record(arrays: dict[str, np.ndarray], name: str, attention: FMAttention) -> list[RemovableHandle]:
+    """Keep what an FM attention reads, ``input.…`` [B, F, D], and the Y that it makes, ``activation.…`` [B, F, K]."""
 
-    return hook
+    def keep(key: str, tensor: torch.Tensor) -> None:
+        arrays[key] = tensor.detach().float().cpu().numpy()
+
+    hooks = [attention.register_forward_hook(lambda _, inputs, output: keep(f"input.{name}", inputs[0]))]
+    if attention.attention is not None:
+        key = f"activation.{name}.attention"
+        hooks.append(attention.attention.register_forward_hook(lambda _, inputs, output: keep(key, output)))
+    return hooks
 
 
 class Validation:

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -48,6 +48,11 @@ class Fed:
         self.next_step += 1
         return batch
 
+    def close(self) -> None:
+        """End the reader's thread, where an epoch is left early."""
+        if isinstance(self.batches, Generator):
+            self.batches.close()
+
     def of_step(self, step: int) -> Batch | None:
         """The batch of a step, if it is still remembered."""
         return dict(self.recent).get(step)
@@ -85,4 +90,4 @@ class Loop:
             yield output
             if progress.step_in_epoch == 0:
                 break
-        batches.close()
+        self.fed.close()

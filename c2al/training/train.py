@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from c2al.model import Objective
 from c2al.parallel import ranks as process_group
 from c2al.parallel.pipelines import pipeline
 from c2al.parallel.ranks import Ranks
@@ -126,7 +127,7 @@ class Training:
     def _non_finite(self, error: NonFiniteError) -> DataError:
         """Save this rank's batch and say what was seen; every rank comes here in the same step."""
         step = self.progress.step
-        losses_H = next(each.last_losses_H for each in self.sharded.modules() if hasattr(each, "last_losses_H"))
+        losses_H = next(each for each in self.sharded.modules() if isinstance(each, Objective)).last_losses_H
         path = self.folder.path / f"non_finite_step_{step}_rank_{self.ranks.rank}.pt"
         torch.save({"step": step, "batch": self.loop.fed and self.loop.fed.of_step(step), "losses_H": losses_H}, path)
         bad = [head for head, loss in enumerate(losses_H.tolist()) if loss != loss or abs(loss) == float("inf")]
