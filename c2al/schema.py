@@ -167,11 +167,6 @@ def _axis(raw: dict[str, Any]) -> CohortAxis:
     return CohortAxis(**lists)
 
 
-def _axis(raw: dict[str, Any]) -> CohortAxis:
-    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
-    return CohortAxis(**fields)
-
-
 def _nearest(name: str, known: tuple[str, ...]) -> str:
     close = get_close_matches(name, known, n=1)
     return (f"did you mean {close[0]}? " if close else "") + f"known: {', '.join(known) or 'none'}"

@@ -159,6 +159,8 @@ def _role(column: str, raw: RawFiles, values: pa.ChunkedArray, known: Found) -> 
         return ("sparse", "multi-valued") if able else ("ignored", "lists of this type are no bags of ids")
     if known.distinct is None:
         return "ignored", "nested: flatten it"
+    if pa.types.is_binary(kind) and not _is_text(values):
+        return "ignored", "bytes that are not UTF-8"
     if known.distinct <= 1 and not values.null_count:
         return "ignored", "constant"
     if is_time(kind) or _is_epoch(column, kind, values):
@@ -168,6 +170,14 @@ def _role(column: str, raw: RawFiles, values: pa.ChunkedArray, known: Found) -> 
     if not is_number(kind):
         return "sparse", ""
     return _number_role(column, kind, pc.drop_null(values), known.distinct)
+
+
+def _is_text(values: pa.ChunkedArray) -> bool:
+    try:
+        values.cast(pa.string())
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def _number_role(column: str, kind: pa.DataType, values: pa.ChunkedArray, distinct: int) -> tuple[str, str]:

@@ -70,7 +70,11 @@ def prepare_parquet(
             weight=weight,
             unit=maker.unit_name,
             splits=splits,
-            notes={"source": folder, "found": [asdict(found) for found in maker.found()]},
+            notes={
+                "source": folder,
+                "derived": {one.name: {"column": one.column, "part": one.part} for one in plan.sparse if one.part},
+                "found": [asdict(found) for found in maker.found()],
+            },
         )
         schema.save(partial)
     return schema
@@ -116,7 +120,7 @@ class Preparation:
             for column in self.columns:
                 values = chunk.table.column(column)
                 self.num_nulls[column] += values.null_count
-            self._fit(chunk.table.filter(pa.array(split == 0)), chunk.rows[split == 0])
+            self._fit(chunk.table.filter(pa.array(split == 0)), chunk.rows[split == 0], chunk.file)
             self.num_rows += chunk.table.num_rows
             if progress:
                 progress(self.num_rows, 2 * (self.raw.num_rows or 0))
@@ -125,9 +129,9 @@ class Preparation:
         for vocabulary in self.vocabularies:
             vocabulary.finish()
 
-    def _fit(self, train: pa.Table, rows: np.ndarray) -> None:
+    def _fit(self, train: pa.Table, rows: np.ndarray, file: str) -> None:
         for feature, vocabulary in zip(self.plan.sparse, self.vocabularies, strict=True):
-            vocabulary.count(feature_texts(train, feature)[0])
+            vocabulary.count(feature_texts(train, feature, file)[0])
         for feature, scale in zip(self.plan.dense, self.scales, strict=True):
             scale.update(numbers_of(train.column(feature.column)))
         for (feature, _), axis in zip(self.plan.axes, self.axes, strict=True):
@@ -147,7 +151,7 @@ class Preparation:
     def _encode(self, chunk: Chunk) -> pa.Table:
         raw, out = chunk.table, {}
         for feature, vocabulary in zip(self.plan.sparse, self.vocabularies, strict=True):
-            texts, lengths = feature_texts(raw, feature)
+            texts, lengths = feature_texts(raw, feature, chunk.file)
             ids = pa.array(vocabulary.encode(texts))
             if lengths is not None:
                 ids = pa.ListArray.from_arrays(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32), ids)

@@ -82,16 +82,17 @@ class RawFiles:
                 yield Chunk(file.path, first_row, file.split, self._conform(batch, file, columns))
                 first_row += batch.num_rows
 
-    def sample(self, *, num_places: int = 16, rows_per_place: int = 16_384) -> pa.Table:
+    def sample(self, *, num_rows: int = 262_144, num_places: int = 16) -> pa.Table:
         """Some rows of every column from places spread evenly over files and row groups (csv: from files' heads)."""
         places = [(file, group) for file in self.files for group in range(_num_groups(file))]
         tables, columns = [], list(self.types)
-        for i in np.unique(np.linspace(0, len(places) - 1, min(num_places, len(places))).astype(int)):
+        num_places = min(num_places, len(places))
+        for i in np.linspace(0, len(places) - 1, num_places).astype(int):
             file, group = places[i]
             present = [column for column in file.types if column not in file.partitions]
-            batch = next(self._batches(file, present, group=group, rows=rows_per_place), None)
+            batch = next(self._batches(file, present, group=group, rows=num_rows // num_places), None)
             if batch is not None:
-                tables.append(self._conform(batch.slice(0, rows_per_place), file, columns))
+                tables.append(self._conform(batch.slice(0, num_rows // num_places), file, columns))
         if not sum(table.num_rows for table in tables):
             raise DataError("the files hold no rows", file=self.folder, remedy="check what wrote them")
         return pa.concat_tables(tables)

@@ -64,7 +64,7 @@ def texts_of(values: pa.Array) -> pa.Array:
     return pc.if_else(pc.equal(texts, ""), None, texts)
 
 
-def feature_texts(table: pa.Table, feature: Feature) -> tuple[pa.Array, np.ndarray | None]:
+def feature_texts(table: pa.Table, feature: Feature, file: str) -> tuple[pa.Array, np.ndarray | None]:
     """A sparse feature's values as text; of bags the elements that are not null, and how many each row has."""
     values = table.column(feature.column).combine_chunks()
     try:
@@ -72,7 +72,7 @@ def feature_texts(table: pa.Table, feature: Feature) -> tuple[pa.Array, np.ndarr
             return texts_of(_part(values, feature.part)), None
         texts = texts_of(pc.list_flatten(values))
     except DataError as error:
-        raise DataError(error.problem, column=feature.column, remedy=error.remedy) from None
+        raise DataError(error.problem, file=file, column=feature.column, remedy=error.remedy) from None
     there = pc.is_valid(texts)
     rows = pc.list_parent_indices(values).filter(there).to_numpy(zero_copy_only=False)
     return texts.filter(there), np.bincount(rows, minlength=len(values))
