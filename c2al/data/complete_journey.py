@@ -18,15 +18,9 @@ import numpy as np
 import pyarrow as pa
 
 from c2al.data.complete_journey_columns import LAST_TRAINING_WEEK, Columns, make_columns, places
-from c2al.data.complete_journey_exposures import (
-    Exposures,
-    Journey,
-    check_numbers,
-    exposures,
-    package_data,
-    read_journey,
-)
+from c2al.data.complete_journey_exposures import Exposures, check_numbers, exposures
 from c2al.data.complete_journey_history import DENSE, History
+from c2al.data.complete_journey_package import Journey, package_data, read_journey
 from c2al.data.writer import prepared_folder, write_splits
 from c2al.schema import DataError, DenseColumn, Schema
 

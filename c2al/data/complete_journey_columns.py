@@ -1,4 +1,4 @@
-"""Ids and cohorts of The Complete Journey that the training weeks fix: looked up by household, basket, product, place.
+"""Ids and cohorts of The Complete Journey that the training weeks fix, by household, basket, product or promotion.
 
 A vocabulary holds the values with ``MIN_EXPOSURES`` exposures or more in the training weeks, the most exposed first, so
 it does not hang on the share of negatives that is kept. All rarer and newer values share id 0.
@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from c2al.cohorts import axes
-from c2al.data.complete_journey_exposures import DISPLAY_CODES, MAILER_CODES, Exposures, Journey
-from c2al.data.complete_journey_history import BAGS, KINDS, RECENCY_NAMES
+from c2al.data.complete_journey_exposures import Exposures, ranges
+from c2al.data.complete_journey_history import BAGS, HISTORY_NAMES, KINDS, RECENCY_NAMES
+from c2al.data.complete_journey_package import DISPLAY_CODES, MAILER_CODES, Journey
 from c2al.schema import CohortAxis, SparseColumn
 
 LAST_TRAINING_WEEK = 40
@@ -134,6 +135,7 @@ def _of_history(columns: Columns, journey: Journey) -> None:
     nothing = np.empty(0)
     for kind in KINDS:
         columns.add(f"{kind}_recency", "history", nothing, list(RECENCY_NAMES))
+    columns.add("history_weeks", "history", nothing, list(HISTORY_NAMES))
     training = journey.baskets["week"][journey.purchases["basket"]] <= LAST_TRAINING_WEEK
     num_baskets = np.bincount(journey.purchases["product"][training], minlength=len(journey.product_ids))
     values = {"product": journey.product_ids, "category": journey.attributes["category"]}
@@ -192,17 +194,12 @@ def _training_exposures(journey: Journey, place: str) -> np.ndarray:
     if place == "store":
         return np.bincount(grid["store"], grid["num_baskets"] * grid["num_promotions"], len(journey.store_ids))
     if place == "household":
-        basket = _ranges(grid["first_basket"], grid["num_baskets"])
+        basket = ranges(grid["first_basket"], grid["num_baskets"])
         num_promotions = np.repeat(grid["num_promotions"], grid["num_baskets"])
         return np.bincount(journey.baskets["household"][basket], num_promotions, len(journey.household_ids))
-    promotion = _ranges(grid["first_promotion"], grid["num_promotions"])
+    promotion = ranges(grid["first_promotion"], grid["num_promotions"])
     num_baskets = np.repeat(grid["num_baskets"], grid["num_promotions"])
     return np.bincount(journey.promotions["product"][promotion], num_baskets, len(journey.product_ids))
-
-
-def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """``range(start, start + length)`` of every pair, one after the other."""
-    return np.arange(lengths.sum()) + np.repeat(starts - np.cumsum(lengths) + lengths, lengths)
 
 
 def _codes(values: np.ndarray) -> tuple[np.ndarray, list[Any]]:

@@ -6,10 +6,22 @@ included, so a column can say nothing of its row's label. Counts are numbers of 
 
 import numpy as np
 
-from c2al.data.complete_journey_exposures import Exposures, Journey
+from c2al.data.complete_journey_exposures import Exposures, ranges
+from c2al.data.complete_journey_package import Journey
 
 RECENCY_EDGES = np.array([1, 2, 4, 8, 16])  # weeks since the last purchase, upper ends; id 0 is never, 6 is longer ago
 RECENCY_NAMES = ("1 week", "2 weeks", "3-4 weeks", "5-8 weeks", "9-16 weeks", "17 weeks or more")
+HISTORY_EDGES = np.array([0, 1, 2, 4, 8, 16, 28])  # weeks that history goes back; all of validation and test has more
+HISTORY_NAMES = (
+    "0 weeks",
+    "1 week",
+    "2 weeks",
+    "3-4 weeks",
+    "5-8 weeks",
+    "9-16 weeks",
+    "17-28 weeks",
+    "29 weeks or more",
+)
 # Counts look back so many weeks and no further: sums since week 1 would be 2.5 times as great in test as in training.
 PRODUCT_WINDOW, HOUSEHOLD_WINDOW = 8, 16
 BAGS = {"recent_products": ("product", 20), "recent_categories": ("category", 10)}  # the last ones, at most so many
@@ -60,7 +72,7 @@ class History:
         self.week = week
 
     def columns(self, rows: Exposures) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """Recency ids by column, bags by column (ids [rows, length], 0 where there are fewer), dense values by column.
+        """Sparse ids by column, bags by column (ids [rows, length], 0 where there are fewer), dense values by column.
 
         Dense values are raw.
         """
@@ -73,6 +85,8 @@ class History:
             last = self.last_week[kind][household, code]
             sparse[f"{kind}_recency"] = np.where(last, 1 + np.searchsorted(RECENCY_EDGES, rows.week - last), 0)
             dense[f"household_{kind}_baskets"] = self.num_baskets[kind][household, code]
+        history_id = 1 + np.searchsorted(HISTORY_EDGES, rows.week - 1)  # "never bought" says more, the more is known
+        sparse["history_weeks"] = np.full(len(rows.basket), history_id)
         bags = {bag: ids[household] for bag, ids in self.recent.items()}
         weeks, visits = max(rows.week - 1, 1), np.maximum(self.visits, 1)
         dense["household_spend"] = (self.spend / weeks)[household]
@@ -156,8 +170,7 @@ class History:
         flat[place] = flat[place] + sign * more
 
     def _count_exposures(self, week: int) -> None:
-        grid = self.journey.grid
-        for cell in np.flatnonzero(grid["week"] == week).tolist():
-            start = grid["first_promotion"][cell]
-            product = self.journey.promotions["product"][start : start + grid["num_promotions"][cell]]
-            self.exposures[product] += grid["num_baskets"][cell]
+        grid = {name: values[self.journey.grid["week"] == week] for name, values in self.journey.grid.items()}
+        product = self.journey.promotions["product"][ranges(grid["first_promotion"], grid["num_promotions"])]
+        num_baskets = np.repeat(grid["num_baskets"], grid["num_promotions"])
+        self.exposures += np.bincount(product, num_baskets, minlength=len(self.exposures))
