@@ -9,6 +9,7 @@ from c2al.data.splitting import uniform
 from c2al.schema import CohortAxis, DenseColumn
 
 SKEWED = 2.0  # a column without negative values is log1p-transformed from this skewness on
+FARTHEST = 1e6  # standard deviations from the mean: new values may be absurd, and float32 must hold them
 AXIS_ROWS = 1_000_000
 
 
@@ -47,12 +48,12 @@ class Scale:
         return self._finished
 
     def encode(self, values: np.ndarray) -> np.ndarray:
-        """The stored values, float32. Below -1 + 1e-6, which training rows did not hold, log1p takes that bound."""
+        """The stored values, float32, at most ±``FARTHEST``; log1p takes anything below -1 + 1e-6 as that."""
         column = self.column
         values = np.where(np.isfinite(values), values, np.nan)
         if column.transform == "log1p":
             values = np.log1p(np.maximum(values, -1 + 1e-6))
-        return np.nan_to_num((values - column.mean) / column.std).astype(np.float32)
+        return np.nan_to_num(np.clip((values - column.mean) / column.std, -FARTHEST, FARTHEST)).astype(np.float32)
 
 
 class Moments:
