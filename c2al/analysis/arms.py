@@ -51,8 +51,8 @@ class Run:
 def run_all(runs: Sequence[Run], *, workers: int, devices: int = 0, title: str = "runs") -> None:
     """Train the runs that are not finished, ``workers`` at a time; the cores, or the GPUs, are dealt out to them.
 
-    A run that was killed goes on from its last checkpoint. DataError with the end of its log where one fails; those under
-    way are then stopped, and go on when the study is started again.
+    A run that was killed goes on from its last checkpoint. DataError with the end of its log where one fails; those
+    under way are then stopped, and go on when the study is started again.
     """
     waiting = [run for run in runs if not run.finished]
     slots = list(range(workers))

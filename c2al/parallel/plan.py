@@ -56,8 +56,8 @@ def place_tables(
 ) -> list[Placement]:
     """Place every table by one sharding, or each by its size with ``auto``.
 
-    ``auto`` cuts a table by rows when it alone is more than half of a rank's fair share of all rows; the others go whole,
-    largest first, each to the rank that holds the least so far.
+    ``auto`` cuts a table by rows when it alone is more than half of a rank's fair share of all rows; the others go
+    whole, largest first, each to the rank that holds the least so far.
     """
     if sharding not in ("auto", *SHARDINGS):
         raise DataError("unknown sharding", value=sharding, remedy=f"parallel=auto or one of {', '.join(SHARDINGS)}")

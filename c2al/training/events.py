@@ -23,16 +23,20 @@ class TrainLog:
 
     def __init__(self, folder: RunFolder, ranks: Ranks, progress: Progress, *, every: int) -> None:
         self.folder, self.ranks, self.every = folder, ranks, every
-        self._losses: list[torch.Tensor] = []
+        self._losses = [torch.tensor(each) for each in progress.losses_since]
         self._rows, self._seconds = progress.rows, progress.seconds
         self.last: dict[str, Any] = {}
+
+    def keep(self, progress: Progress) -> None:
+        """Put the losses since the last line into ``progress``, for a checkpoint: the next line is then the same."""
+        progress.losses_since = [each.tolist() for each in self._losses]
 
     def after_step(self, progress: Progress, losses_H: torch.Tensor, optimizers: Optimizers) -> None:
         """Keep the losses; every ``every`` steps write one line."""
         self._losses.append(losses_H)
         if progress.step % self.every:
             return
-        mean_H = torch.stack(self._losses).mean(0).double().cpu()
+        mean_H = torch.stack([each.to(losses_H.device) for each in self._losses]).mean(0).double().cpu()
         sum_over_ranks([mean_H])
         mean_H /= self.ranks.world_size
         rows, seconds = progress.rows - self._rows, progress.seconds - self._seconds

@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Generator, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -26,6 +26,7 @@ class Progress:
     best_step: int | None = None
     evaluations_since_best: int = 0
     stopped_early: bool = False
+    losses_since: list[list[float]] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """For ``progress.json``."""

@@ -118,6 +118,7 @@ class Training:
             self.snapshots.take(step)
         if is_last or step % options.checkpoint_every == 0 or (is_best and options.early_stopping):
             best = self.progress.best_step if options.early_stopping else None
+            self.train_log.keep(self.progress)
             self.checkpoints.save(self.progress.as_dict(), protect=best)
 
     def _due(self, step: int, times: int) -> bool:
