@@ -186,7 +186,10 @@ def _user_100k(fields: list[str]) -> User:
 
 
 def _movie_1m(fields: list[str]) -> Movie:
-    _, title, genres = fields[0], "::".join(fields[1:-1]), fields[-1]  # a title may hold the separator
+    _, *words, genres = fields
+    title = "::".join(words)  # which may hold the separator
+    if not words:
+        raise ValueError(fields)
     return Movie(_decade(title[-5:-1]) if title.endswith(")") else "", tuple(genres.strip().split("|")))
 
 

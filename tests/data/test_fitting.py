@@ -1,0 +1,79 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+from scipy.stats import skew
+
+from c2al.data import fitting
+from c2al.data.fitting import AxisFit, Moments, Scale
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e6])
+def test_moments_of_a_stream_are_those_of_the_whole(shift):
+    values = np.random.default_rng(0).gamma(0.5, size=10_000) + shift
+    moments = Moments()
+    for part in np.array_split(values, [1, 2, 50, 51, 7_000]):
+        moments.update(part)
+    assert moments.mean == pytest.approx(values.mean(), rel=1e-12)
+    assert moments.std == pytest.approx(values.std(), rel=1e-8)
+    assert moments.skewness == pytest.approx(skew(values), rel=1e-6)
+
+
+def scaled(*parts: np.ndarray) -> Scale:
+    scale = Scale("x")
+    for part in parts:
+        scale.update(np.asarray(part, dtype=np.float64))
+    return scale
+
+
+def test_skewed_columns_without_negatives_are_logged_and_others_are_not():
+    heavy = np.random.default_rng(0).lognormal(0, 2, 5_000)
+    assert scaled(heavy[:10], heavy[10:]).column.transform == "log1p"
+    assert scaled(heavy, [-0.1]).column.transform == "none"
+    assert scaled([-0.1], heavy).column.transform == "none"
+    assert scaled(np.random.default_rng(0).normal(10, 1, 5_000)).column.transform == "none"
+
+
+def test_encoded_training_values_have_mean_zero_and_deviation_one_and_missing_is_the_mean():
+    heavy = np.r_[np.random.default_rng(0).lognormal(0, 2, 5_000), np.nan, np.inf]
+    scale = scaled(heavy)
+    encoded = scale.encode(heavy)
+    assert encoded.dtype == np.float32
+    assert encoded[-2:].tolist() == [0, 0]
+    assert encoded[:-2].mean() == pytest.approx(0, abs=1e-5)
+    assert encoded[:-2].std() == pytest.approx(1, abs=1e-5)
+    assert np.isfinite(scale.encode(np.array([-1e300, -1.0, 1e300, -np.inf]))).all()
+
+
+@pytest.mark.parametrize("values", [[], [np.nan, np.inf], [3.0, 3.0], [1e9] * 100])
+def test_a_column_without_spread_keeps_deviation_one(values):
+    scale = scaled(values)
+    assert scale.column.std == 1.0
+    assert np.all(scale.encode(np.asarray(values, dtype=np.float64)) == 0)
+
+
+def test_an_axis_of_many_rows_is_made_from_a_subsample(monkeypatch):
+    monkeypatch.setattr(fitting, "AXIS_ROWS", 2_000)
+    values = np.random.default_rng(0).normal(size=40_000)
+    fit = AxisFit("x", "quantile")
+    for rows in np.array_split(np.arange(len(values)), 30):
+        fit.update(pa.array(values[rows]), rows)
+        assert sum(len(draws) for _, draws in fit._kept) <= 2_000
+    assert fit.axis.cohorts[0] == "bottom 5%"
+    shares = np.bincount(fit.encode(pa.array(values))) / len(values)
+    assert shares == pytest.approx([0.05, 0.2, 0.25, 0.25, 0.2, 0.05], abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("values", "cohorts"),
+    [
+        (pa.array(["b", "a", "b", None]), ("b", "a", "unknown")),
+        (pa.array([True, False, None]), ("false", "true", "unknown")),
+        (pa.array([3, 1, None]), ("1", "3", "unknown")),
+        (pa.array([10, 9, 10], pa.int8()), ("9", "10")),
+    ],
+)
+def test_categories_of_any_type(values, cohorts):
+    fit = AxisFit("x", "category")
+    fit.update(values, np.arange(len(values)))
+    assert fit.axis.cohorts == cohorts
+    assert sorted(set(fit.encode(values))) == list(range(len(cohorts)))

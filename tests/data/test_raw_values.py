@@ -1,0 +1,73 @@
+import datetime
+import decimal
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from c2al.data.raw_values import Feature, feature_texts, numbers_of, texts_of
+from c2al.schema import DataError
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        (pa.array(["a", "", None, " b"]), ["a", None, None, " b"]),
+        (pa.array([1, -2, None]), ["1", "-2", None]),
+        (pa.array([2**64 - 1], pa.uint64()), ["18446744073709551615"]),
+        (pa.array([1.0, -0.0, 2.5, float("nan"), float("inf"), None]), ["1", "0", "2.5", None, None, None]),
+        (pa.array([2.0**53, 1e300]), ["9007199254740992", "1e+300"]),
+        (pa.array([True, False, None]), ["true", "false", None]),
+        (pa.array([b"x", None]), ["x", None]),
+        (pa.array([decimal.Decimal("1.50"), decimal.Decimal("2.00")]), ["1.5", "2"]),
+        (pa.array([], pa.string()), []),
+    ],
+)
+def test_values_as_text(values, texts):
+    assert texts_of(values).to_pylist() == texts
+
+
+def test_bytes_that_are_no_text_name_the_file_and_column():
+    table = pa.table({"x": pa.array([b"\xff"])})
+    with pytest.raises(DataError, match=r"not UTF-8 \(file f\.parquet, column x\)"):
+        feature_texts(table, Feature("x", "x"), "f.parquet")
+
+
+def test_bags_lose_nulls_and_keep_their_rows():
+    values = pa.array([[9], [1, None, 2], None, [], [None], [3, 3]]).slice(1)
+    texts, lengths = feature_texts(pa.table({"x": values}), Feature("x", "x", multi=True), "f")
+    assert texts.to_pylist() == ["1", "2", "3", "3"]
+    assert lengths.tolist() == [2, 0, 0, 0, 2]
+
+
+@pytest.mark.parametrize("unit", ["datetime", "zoned", "s", "ms", "date"])
+def test_hour_and_weekday(unit):
+    moment = datetime.datetime(2024, 2, 29, 17, 5, tzinfo=datetime.UTC)  # a Thursday
+    values = {
+        "datetime": pa.array([moment.replace(tzinfo=None), None]),
+        "zoned": pa.array([moment, None], pa.timestamp("us", tz="America/New_York")),
+        "s": pa.array([int(moment.timestamp()), None]),
+        "ms": pa.array([int(moment.timestamp() * 1000), None]),
+        "date": pa.array([moment.date(), None]),
+    }[unit]
+    table = pa.table({"t": values})
+    weekday, _ = feature_texts(table, Feature("t_weekday", "t", "weekday"), "f")
+    assert weekday.to_pylist() == ["3", None]
+    if unit != "date":
+        hour, _ = feature_texts(table, Feature("t_hour", "t", "hour"), "f")
+        assert hour.to_pylist() == ["12" if unit == "zoned" else "17", None]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([1, None, 3], pa.int8()),
+        pa.array([1.0, None, 3.0], pa.float32()),
+        pa.array([1, None, 3], pa.uint64()),
+        pa.array([1, None, 3], pa.duration("ms")),
+        pa.array([decimal.Decimal(1), None, decimal.Decimal(3)]),
+        pa.chunked_array([[1, None], [3]]),
+    ],
+)
+def test_numbers(values):
+    np.testing.assert_array_equal(numbers_of(values), [1.0, np.nan, 3.0])
