@@ -88,13 +88,14 @@ def density(run_folder: str) -> list[dict[str, Any]]:
         for name, w in arrays.items():
             if w.ndim < 2:
                 continue
-            prefix, _, layer = name.partition(".")
+            prefix, _, path = name.partition(".")
             kind = "activation" if prefix in ("activation", "input") else "parameter"
-            place = {"activation": "attention", "input": "before"}.get(prefix) or role(name, names)
-            row = {"step": step, "layer": layer if kind == "activation" else name, "role": place, "kind": kind}
+            layer = path if kind == "activation" else name
+            is_y = name.endswith("y_FK") or (prefix == "activation" and attention_of(layer) is not None)
+            place = role(name, names) if kind == "parameter" else "attention" if is_y else "before"
+            row = {"step": step, "layer": layer, "role": place, "kind": kind}
             first_std = initial_std.setdefault(name, float(w.std()))
-            is_y = prefix == "activation" or name.endswith("y_FK")
-            x_BFD = arrays.get(f"input.{attention_of(name)}", arrays.get(f"input.{attention_of(name)}.attention"))
+            x_BFD = arrays.get(f"input.{attention_of(layer)}")
             rows.append({**row, "shape": list(w.shape), **measure(w, initial_std=first_std, is_y=is_y, x_BFD=x_BFD)})
     return rows
 

@@ -71,16 +71,14 @@ def y_distributions(runs: dict[str, dict[str, Path]]) -> dict[str, list[Figure]]
     """Y of each FM attention, at the start and at the end of training, all arms over one another, seeds together."""
     start, end = ({arm: _arrays(by_seed, which) for arm, by_seed in runs.items()} for which in (0, -1))
     names = next(iter(end.values()), {})
-    made = {attention_of(name.partition(".")[2]) or name.partition(".")[2] for name in names if _is_activation(name)}
     figures: dict[str, list[Figure]] = {}
     for name in names:
-        constant = name.endswith("y_FK") and attention_of(name) not in made
-        if not (_is_activation(name) or constant):
+        layer = name.removeprefix("activation.")
+        if attention_of(layer) is None or not (name.startswith("activation.") or name.endswith("y_FK")):
             continue
-        layer = name.partition(".")[2] if _is_activation(name) else name
         for when, arrays in (("start", start), ("end", end)):
             caption = f"Y at the {when} <span class=soft>{escape(short_layer(layer))}</span>"
-            overlay = _overlay({arm: by[name] for arm, by in arrays.items() if name in by}, list(runs))
+            overlay = _overlay({arm: by[name] for arm, by in arrays.items() if name in by}, list(runs), x_label="entry")
             figures.setdefault(layer, []).append((caption, overlay))
     return figures
 
@@ -98,10 +96,6 @@ def weight_distributions(runs: dict[str, dict[str, Path]]) -> list[Figure]:
     return figures
 
 
-def _is_activation(name: str) -> bool:
-    return name.startswith("activation.")
-
-
 def _arrays(by_seed: dict[str, Path], which: int) -> dict[str, np.ndarray]:
     """All matrices of an arm's first or last snapshots, flat, seeds one after the other."""
     out: dict[str, list[np.ndarray]] = {}
@@ -116,12 +110,12 @@ def _arrays(by_seed: dict[str, Path], which: int) -> dict[str, np.ndarray]:
     return {name: np.concatenate(parts) for name, parts in out.items()}
 
 
-def _overlay(values: dict[str, np.ndarray], order: list[str], *, height: int = 200) -> str:
+def _overlay(values: dict[str, np.ndarray], order: list[str], *, height: int = 220, x_label: str = "") -> str:
     reach = max(np.quantile(np.abs(v), 0.995) for v in values.values()) or 1.0
     edges = np.linspace(-reach, reach, 62)
     densities = {arm: histogram(v, edges) for arm, v in values.items()}
     top = max(density.max() for density in densities.values())
-    chart = Chart(x=(-reach, reach), y=(0, 1.05 * top), height=height)
+    chart = Chart(x=(-reach, reach), y=(0, 1.05 * top), height=height, x_label=x_label)
     middle = ((edges[:-1] + edges[1:]) / 2).tolist()
     for arm, density in densities.items():
         chart.area(middle, density.tolist(), colour=colour(order.index(arm)), filled=len(densities) < 4)

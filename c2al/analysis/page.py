@@ -26,9 +26,9 @@ h3{font-size:15px;margin:22px 0 6px}
 p{margin:6px 0 12px;max-width:76ch}
 .soft,small,figcaption .soft{color:var(--soft)}
 header .soft{margin:0 0 18px}
-.lead{font-size:19px;line-height:1.5;max-width:66ch;margin:0 0 10px}
+.lead{font-size:19px;line-height:1.5;max-width:80ch;margin:16px 0 8px}
 section{background:var(--paper);border:1px solid var(--line);border-radius:10px;padding:22px 24px;margin:18px 0}
-section>p.soft{font-size:14px}
+section>p.soft{font-size:14px;max-width:112ch}
 .findings{margin:0;padding-left:20px}.findings li{margin:2px 0}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(210px,1fr));gap:14px;margin:20px 0 0}
 .tile{background:var(--paper);border:1px solid var(--line);border-radius:10px;padding:14px 16px}
@@ -87,12 +87,15 @@ details{margin:8px 0}summary{cursor:pointer;font-weight:600;font-size:15px}
 @media(max-width:640px){main{padding:20px 12px 40px}section{padding:16px 14px;border-radius:8px}h1{font-size:25px}
 .lead{font-size:17px}.scroll{margin:10px -14px 0;padding:0 14px}
 .row{grid-template-columns:1fr auto}.row .name{grid-row:1}.row .values{grid-row:1;grid-column:2;text-align:right}
-.row .lanes{grid-row:2;grid-column:1/3}.row .name small{display:inline;margin-left:6px}}
+.row.head .values,.row.head div:first-child{display:none}
+.row.head .ticks{grid-column:1/3}.row .lanes{grid-row:2;grid-column:1/3}
+.row .name small{display:inline;margin-left:6px}}
 @media print{body{background:#fff;font-size:11pt}main{max-width:none;padding:0}section,.tile{border-color:#ccc}
 section{break-inside:auto;padding:12px 0;border-width:1px 0 0;border-radius:0}figure,.row,tr{break-inside:avoid}
-h2,h3,.axis{break-after:avoid}table{font-size:8pt}th,td{padding:2px 5px}
+h2,h3,.axis{break-after:avoid}table{font-size:7pt}th,td{padding:2px 3px}
+th{white-space:normal;font-size:7pt}td small{font-size:6pt}
 .scroll{overflow:visible;margin:8px 0 0;padding:0}
-.charts{grid-template-columns:1fr 1fr}}
+.charts{grid-template-columns:repeat(3,1fr);gap:10px}}
 """
 
 

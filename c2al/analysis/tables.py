@@ -140,4 +140,4 @@ def _ratios(row: dict[str, Any]) -> list[str]:
 def facts(pairs: dict[str, Any]) -> str:
     """Names and values, two columns."""
     rows = [[escape(str(name)), escape(str(value))] for name, value in pairs.items() if value not in (None, "", {}, [])]
-    return table(["", ""], rows, text=(0,)) if rows else ""
+    return table(["", ""], rows, text=(0, 1)) if rows else ""

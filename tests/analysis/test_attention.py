@@ -114,8 +114,8 @@ def write_run(folder, rng, *, scale, steps=(0, 10, 20)):
             f"{FM}.y_FK": grown,
             f"{FM}.norm.bias": np.zeros(4),
             "heads.towers.0.0.weight": start,
-            f"activation.{FM}": np.stack([grown, grown]),
-            f"input.{FM}": rng.normal(size=(2, 6, 3)),
+            f"activation.{FM}.attention": np.stack([grown, grown]),
+            f"input.{FM}": rng.normal(size=(2, 6, 3)) * (np.arange(6) > 0)[:, None],  # the first token is always zero
         }
         np.savez(folder / "weights" / f"step_{step:08d}.npz", **{k: v.astype(np.float32) for k, v in arrays.items()})
     return str(folder)
@@ -131,7 +131,9 @@ def test_density_of_a_run(tmp_path):
     activation, x = (
         next(r for r in rows if r["kind"] == "activation" and r["role"] == at) for at in ("attention", "before")
     )
-    assert activation["layer"] == x["layer"] == FM
+    assert activation["layer"] == f"{FM}.attention"
+    assert x["layer"] == FM
+    assert activation["dead_paths"] == y[0]["dead_paths"] == 1
     assert activation["row_entropy"] == pytest.approx(y[0]["row_entropy"])
     assert density(str(tmp_path / "nothing")) == []
 
