@@ -11,17 +11,23 @@ from c2al.schema import SparseColumn
 POOLING = {"mean": PoolingType.MEAN, "sum": PoolingType.SUM}
 
 
+def table_name(column: str) -> str:
+    """``table_<column>``: a column may be called ``type`` or ``a.b``, which no torch module can be."""
+    return f"table_{column.replace('.', '__')}"
+
+
 def embedding_tables(
     columns: Sequence[SparseColumn], *, dim: int, pooling: str = "mean", device: str = "meta"
 ) -> EmbeddingBagCollection:
     """One bag of width ``dim`` for each column; a multi-valued column's rows are pooled, an empty bag is zero.
 
-    A table bears its column's name. On the meta device nothing is allocated: a table of any size can be planned for.
+    A table bears its column's name after ``table_name``. On the meta device nothing is allocated: a table of any size
+    can be planned for.
     """
     return EmbeddingBagCollection(
         tables=[
             EmbeddingBagConfig(
-                name=column.name,
+                name=table_name(column.name),
                 feature_names=[column.name],
                 num_embeddings=column.num_rows,
                 embedding_dim=dim,

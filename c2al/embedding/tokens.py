@@ -36,7 +36,7 @@ class FeatureTokens(nn.Module):
         super().__init__()
         configs = tables.embedding_bag_configs()
         self.tables = tables
-        self.order = SchemaOrder([config.name for config in configs], configs[0].embedding_dim)
+        self.order = SchemaOrder([config.feature_names[0] for config in configs], configs[0].embedding_dim)
         self.dense = dense
         self.dim = configs[0].embedding_dim
         self.num_tokens = len(configs) + (dense.num_tokens if dense else 0)

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from c2al.parallel.quiet import silence
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -33,6 +35,7 @@ def start(*, timeout_s: float = 300.0, threads: int | None = None) -> Ranks:
 
     Objects and errors travel over gloo, tensors on a GPU over NCCL.
     """
+    silence()
     if threads:
         torch.set_num_threads(threads)
     local_rank = int(os.environ.get("LOCAL_RANK", 0))

@@ -24,6 +24,7 @@ from torchrec.modules.embedding_modules import EmbeddingBagCollection
 from torchrec.optim.apply_optimizer_in_backward import apply_optimizer_in_backward
 from torchrec.optim.rowwise_adagrad import RowWiseAdagrad
 
+from c2al.embedding.tables import table_name
 from c2al.parallel.plan import Placement
 from c2al.parallel.ranks import Ranks
 
@@ -47,7 +48,7 @@ def shard(
     apply_optimizer_in_backward(TABLE_OPTIMIZERS[optimizer], tables.parameters(), options)
     plan = construct_module_sharding_plan(
         tables,
-        per_param_sharding={each.table: _generator(each, ranks) for each in placements},
+        per_param_sharding={table_name(each.table): _generator(each, ranks) for each in placements},
         sharder=EmbeddingBagCollectionSharder(),
         local_size=ranks.local_world_size,
         world_size=ranks.world_size,

@@ -110,8 +110,9 @@ class RunFolder:
         self._handler = logging.FileHandler(self.path / "logs" / f"rank_{self.ranks.rank}.log")
         self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         root = logging.getLogger()
-        root.addHandler(self._handler)
-        root.setLevel(min(root.level or logging.INFO, logging.INFO))
+        root.handlers = [self._handler]  # the console has the bar and the results; TorchRec's INFO is for its authors
+        root.setLevel(logging.WARNING)
+        logging.getLogger("c2al").setLevel(logging.INFO)
 
 
 def provenance(ranks: Ranks) -> dict[str, Any]:
