@@ -70,10 +70,11 @@ class Columns:
         self.lookups.append(Lookup(axis.column, place, ids.astype(np.int16)))
 
     def save_vocabularies(self, folder: str) -> None:
-        """Write each as parquet of (value, id)."""
+        """Write each as parquet of (value, id); every value is text, as other sources have it."""
         fsspec.url_to_fs(folder)[0].makedirs(f"{folder}/vocabularies", exist_ok=True)
         for path, values in self.vocabularies.items():
-            table = pa.table({"value": pa.array(values), "id": pa.array(range(1, len(values) + 1), pa.int32())})
+            ids = pa.array(range(1, len(values) + 1), pa.int32())
+            table = pa.table({"value": pa.array([str(value) for value in values], pa.string()), "id": ids})
             with fsspec.open(f"{folder}/{path}", "wb") as file:
                 pq.write_table(table, file)
 
