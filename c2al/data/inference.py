@@ -26,7 +26,7 @@ from c2al.data.raw_values import Feature, is_float, is_number, is_time, numbers_
 from c2al.schema import DataError
 
 FEW_VALUES = 64
-NEARLY_UNIQUE, UNIQUE_FROM_ROWS = 0.9, 1000
+NEARLY_UNIQUE, UNIQUE_FROM_ROWS = 0.2, 1000  # rows per value, from which number of rows on it is judged
 MAX_COHORTS, MAX_AXES = 20, 8
 _ID = re.compile(r"(^|_)(id|ids|idx|key|code|hash|zip|zipcode|postcode)($|_)|[a-z](Id|ID)s?$|^C\d+$", re.ASCII)
 _COUNT = re.compile(
@@ -165,11 +165,23 @@ def _role(column: str, raw: RawFiles, values: pa.ChunkedArray, known: Found) -> 
         return "ignored", "constant"
     if is_time(kind) or _is_epoch(column, kind, values):
         return "time", ""
-    if known.distinct > NEARLY_UNIQUE * num_known and num_known >= UNIQUE_FROM_ROWS and not is_float(kind):
+    quantity = is_float(kind) or (is_number(kind) and _COUNT.search(column) and not _ID.search(column))
+    if not quantity and _nearly_unique(known.distinct, num_known, raw.num_rows):
         return "ignored", "nearly every row has another value"
     if not is_number(kind):
         return "sparse", ""
     return _number_role(column, kind, pc.drop_null(values), known.distinct)
+
+
+def _nearly_unique(distinct: int, num_sampled: int, num_rows: int | None) -> bool:
+    """Whether a value would hardly come again in all rows. A sample repeats few values even of a column that does.
+
+    Of D equally frequent values, n rows repeat about n²/2D; so the repeats of the sample tell D, and N rows have N/D of
+    each. Where N is unknown (csv), any repeat saves the column.
+    """
+    repeats = num_sampled - distinct
+    rows_per_value = 2 * repeats * (num_rows or np.inf) / num_sampled**2 if repeats else 0.0
+    return num_sampled >= UNIQUE_FROM_ROWS and rows_per_value < NEARLY_UNIQUE
 
 
 def _is_text(values: pa.ChunkedArray) -> bool:

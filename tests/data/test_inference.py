@@ -42,6 +42,7 @@ def planned(tmp_path, **columns) -> Plan:
         ("word", pa.array(RNG.choice(["x", "y"], NUM)).dictionary_encode(), "sparse"),
         ("raw", pa.array([b"x", b"y"] * (NUM // 2)), "sparse"),
         ("blob", pa.array([b"\xff", b"\xfe"] * (NUM // 2)), "ignored"),
+        ("total_cents", RNG.permutation(10**6)[:NUM], "dense"),
         ("request_id", np.arange(NUM), "ignored"),
         ("text", [f"words {i}" for i in range(NUM)], "ignored"),
         ("one", np.ones(NUM), "ignored"),
@@ -86,3 +87,15 @@ def test_a_small_file_has_no_column_of_row_ids(tmp_path):
     pq.write_table(pa.table({"y": [0, 1, 0], "x": ["a", "b", "c"]}), tmp_path / "rows.parquet")
     plan = infer(RawFiles(str(tmp_path)), special={"label": "y"}, sparse=None, dense=None, axes=None)
     assert [feature.name for feature in plan.sparse] == ["x"]
+
+
+def test_a_large_column_is_not_taken_for_row_ids_because_its_sample_repeats_little(tmp_path, monkeypatch):
+    users = RNG.integers(0, 20_000, 60_000)
+    rows = pa.table({"y": np.arange(60_000) % 2, "user_id": users, "request_id": np.arange(60_000)})
+    pq.write_table(rows, tmp_path / "rows.parquet", row_group_size=3_000)
+    raw = RawFiles(str(tmp_path))
+    sample = raw.sample(num_rows=3_000)
+    monkeypatch.setattr(raw, "sample", lambda: sample)
+    assert len(set(sample["user_id"].to_pylist())) > 0.9 * sample.num_rows
+    plan = infer(raw, special={"label": "y"}, sparse=None, dense=None, axes=None)
+    assert [feature.name for feature in plan.sparse] == ["user_id"]
