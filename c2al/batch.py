@@ -39,7 +39,8 @@ class Batch(Pipelineable):
     ) -> "Batch":
         """Ids come column by column: ``values`` int64 is flat, ``lengths_FB`` int64 says how many each row has."""
         lengths = lengths_FB.reshape(-1)
-        offsets = torch.zeros(len(lengths) + 1, dtype=lengths.dtype)
+        offsets = torch.empty(len(lengths) + 1, dtype=lengths.dtype)  # not zeros: those torch fills on all its threads
+        offsets[0] = 0
         torch.cumsum(lengths, 0, out=offsets[1:])
         offset_per_key = [0]
         for length in length_per_key:

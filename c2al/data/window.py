@@ -39,8 +39,8 @@ class Selection:
 class Bags:
     """A multi-valued column: the values of row i are ``values[offsets[i]:offsets[i + 1]]``."""
 
-    values: torch.Tensor
-    offsets: torch.Tensor
+    values: np.ndarray
+    offsets: np.ndarray
 
 
 class Window:
@@ -56,40 +56,44 @@ class Window:
         singles = [column for column in chosen.sparse if not column.multi]
         self._bags = {column.name: _bags(column, pieces, order) for column in chosen.sparse if column.multi}
         self._single = {column.name: index for index, column in enumerate(singles)}
-        self._single_FR = torch.from_numpy(_matrix(singles, pieces, order))
-        self._dense_RN = torch.from_numpy(np.ascontiguousarray(_matrix(chosen.dense, pieces, order, np.float32).T))
-        label, rows = _column(chosen.label, pieces, order), _rows(pieces)[order]
-        weight = _column(chosen.weight, pieces, order) if chosen.weight else np.ones(len(order), np.float32)
+        self._single_FR = _matrix(singles, pieces, order, np.int32)
+        self._dense_RN = np.ascontiguousarray(_matrix(chosen.dense, pieces, order, np.float32).T)
+        self._label_R = _column(chosen.label, pieces, order)
+        self._weight_R = np.ones(len(order), np.float32)
+        if chosen.weight:
+            self._weight_R = _column(chosen.weight, pieces, order)
+        self._row_R = np.take(_rows(pieces), order)
         stored = {column.name: _column(column, pieces, order) for column in chosen.cohorts}
-        cohort_RA = np.empty((len(order), len(chosen.axes)), np.int64)
+        self._cohort_RA = np.empty((len(order), len(chosen.axes)), np.int64)
         for index, axis in enumerate(chosen.axes):
-            cohort_RA[:, index] = axis_ids(chosen.schema, axis, stored)
+            self._cohort_RA[:, index] = axis_ids(chosen.schema, axis, stored)
         if filler:
-            weight[-1], rows[-1], cohort_RA[-1] = 0.0, -1, -1
-        self._label_R, self._weight_R = torch.from_numpy(label), torch.from_numpy(weight)
-        self._cohort_RA, self._row_R = torch.from_numpy(cohort_RA), torch.from_numpy(rows)
+            self._weight_R[-1], self._row_R[-1], self._cohort_RA[-1] = 0.0, -1, -1
 
     def batch(self, start: int, stop: int) -> Batch:
-        """Rows ``[start, stop)`` of the order, in memory of their own."""
+        """Rows ``[start, stop)`` of the order, in memory of their own.
+
+        By numpy, on one thread: torch would split these short copies over its threads and spin between them.
+        """
         stop = min(stop, self.num_rows)
         values, lengths_FB, length_per_key = self._ids(start, stop)
         return Batch.from_arrays(
             keys=self._keys,
-            values=values,
-            lengths_FB=lengths_FB,
+            values=torch.from_numpy(values),
+            lengths_FB=torch.from_numpy(lengths_FB),
             length_per_key=length_per_key,
-            dense_BN=self._dense_RN[start:stop].clone(),
-            label_B=self._label_R[start:stop].float(),
-            weight_B=self._weight_R[start:stop].clone(),
-            cohort_BA=self._cohort_RA[start:stop].clone(),
-            row_B=self._row_R[start:stop].clone(),
+            dense_BN=torch.from_numpy(self._dense_RN[start:stop].copy()),
+            label_B=torch.from_numpy(self._label_R[start:stop].astype(np.float32)),
+            weight_B=torch.from_numpy(self._weight_R[start:stop].copy()),
+            cohort_BA=torch.from_numpy(self._cohort_RA[start:stop].copy()),
+            row_B=torch.from_numpy(self._row_R[start:stop].copy()),
         )
 
-    def _ids(self, start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor, list[int]]:
-        lengths_FB = torch.ones((len(self._keys), stop - start), dtype=torch.int64)
-        single_FB = self._single_FR[:, start:stop].long()
+    def _ids(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, list[int]]:
+        lengths_FB = np.ones((len(self._keys), stop - start), np.int64)
+        single_FB = self._single_FR[:, start:stop]
         if not self._bags:
-            return single_FB.reshape(-1), lengths_FB, [stop - start] * len(self._keys)
+            return single_FB.astype(np.int64, order="C").reshape(-1), lengths_FB, [stop - start] * len(self._keys)
         parts = []
         for key, lengths_B in zip(self._keys, lengths_FB, strict=True):
             if key in self._single:
@@ -97,14 +101,12 @@ class Window:
                 continue
             bags = self._bags[key]
             offsets = bags.offsets[start : stop + 1]
-            torch.sub(offsets[1:], offsets[:-1], out=lengths_B)
-            parts.append(bags.values[offsets[0] : offsets[-1]].long())
-        return torch.cat(parts), lengths_FB, [len(part) for part in parts]
+            np.subtract(offsets[1:], offsets[:-1], out=lengths_B)
+            parts.append(bags.values[offsets[0] : offsets[-1]])
+        return np.concatenate(parts, dtype=np.int64), lengths_FB, [len(part) for part in parts]
 
 
-def _matrix(
-    columns: Sequence[Column], pieces: Sequence[Piece], order: np.ndarray, dtype: type = np.int32
-) -> np.ndarray:
+def _matrix(columns: Sequence[Column], pieces: Sequence[Piece], order: np.ndarray, dtype: type) -> np.ndarray:
     """[columns, rows], of the widest type among the columns."""
     matrix = np.empty((len(columns), len(order)), np.result_type(dtype, *(column.dtype for column in columns)))
     for index, column in enumerate(columns):
@@ -135,4 +137,4 @@ def _bags(column: Column, pieces: Sequence[Piece], order: np.ndarray) -> Bags:
         moved = np.repeat(starts[rows] - offsets[first : first + len(rows)], lengths[rows])
         moved += np.arange(begin, end)
         np.take(values, moved, out=ordered[begin:end], mode="clip")
-    return Bags(torch.from_numpy(ordered), torch.from_numpy(offsets))
+    return Bags(ordered, offsets)
