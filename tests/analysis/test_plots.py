@@ -3,8 +3,6 @@ import re
 import numpy as np
 import pytest
 
-from c2al.analysis.forest import limits
-from c2al.analysis.page import between, count, p_value, signed
 from c2al.analysis.plots import Chart, bounds, histogram, percent_of_log10, short, short_layer, smooth, ticks
 
 
@@ -53,19 +51,4 @@ def test_smooth_keeps_constants_and_length():
 def test_texts():
     assert [short(v) for v in (0, 0.05, -2, 15000, 3.2e6)] == ["0", "0.05", "−2", "15k", "3.2M"]
     assert percent_of_log10(-3) == "0.1 %"
-    assert [signed(v) for v in (0.123, -0.123, -0.001, None)] == ["+0.12", "−0.12", "0.00", "–"]
-    assert between(-1, 2) == "[−1.00, +2.00]"
-    assert between(None, None) == ""
-    assert [p_value(v) for v in (0.0004, 0.0126, None)] == ["&lt; 0.001", "0.013", "–"]
-    assert [count(v) for v in (1234, 75_389_257)] == ["1,234", "75.4M"]
     assert short_layer("interaction.layers.0.interactions.fm_attention.fm.attention") == "layer 0.fm_attention"
-
-
-def test_forest_scale_is_not_ruled_by_one_wide_interval():
-    cells = [{"difference": 0.0, "low": -0.1, "high": 0.1}] * 20
-    low, high = limits([*cells, {"difference": 0.1, "low": -40.0, "high": 40.0}])
-    assert -0.5 < low < -0.1
-    assert 0.1 < high < 0.5
-    low, high = limits([*cells, {"difference": -1.0, "low": -1.2, "high": -0.8}])
-    assert low < -1.2  # not far beyond the means: shown whole
-    assert limits([{"difference": None, "low": None, "high": None}]) == (-1.0, 1.0)
