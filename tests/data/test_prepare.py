@@ -8,36 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from c2al.data import raw_files
-from c2al.data.prepare import found_table, prepare_parquet
+from c2al.data.prepare import found_table
 from c2al.schema import SPLITS, DataError, Schema
-
-NUM = 4_000
-
-
-def raw_rows(num: int = NUM, seed: int = 0) -> pa.Table:
-    rng = np.random.default_rng(seed)
-    when = np.datetime64("2024-01-01T00:00:00", "us") + rng.integers(0, 30 * 86_400, num).astype("timedelta64[s]")
-    tags = [[f"t{j}" for j in rng.integers(0, 20, length)] if length else None for length in rng.integers(0, 5, num)]
-    return pa.table(
-        {
-            "user_id": pa.array(rng.integers(0, 300, num).astype(np.float64), mask=rng.random(num) < 0.02),
-            "movie": rng.integers(1, 500, num),
-            "country": pa.array(
-                rng.choice(["de", "fr", "uk"], num, p=[0.6, 0.3, 0.1]), mask=rng.random(num) < 0.05
-            ).dictionary_encode(),
-            "mobile": rng.random(num) < 0.5,
-            "spend": pa.array(rng.lognormal(0, 2, num), mask=rng.random(num) < 0.1),
-            "heat": rng.normal(20, 5, num).astype(np.float32),
-            "tags": pa.array(tags, pa.list_(pa.string())),
-            "when": when,
-            "title": [f"title {i}" for i in range(num)],
-            "always": np.ones(num, dtype=np.int64),
-            "never": pa.nulls(num),
-            "visits": rng.geometric(0.01, num),
-            "embedding": pa.array(list(rng.normal(size=(num, 2)))),
-            "clicked": rng.random(num) < 0.2,
-        }
-    )
+from tests.data.raw_rows import NUM, prepared, raw_rows, write
 
 
 @pytest.fixture
@@ -48,19 +21,6 @@ def folder(tmp_path, monkeypatch):
     pq.write_table(table.slice(0, 2_500), tmp_path / "raw" / "a.parquet", row_group_size=900)
     pq.write_table(table.slice(2_500), tmp_path / "raw" / "b.parquet")
     return str(tmp_path / "raw")
-
-
-def write(tmp_path, table: pa.Table) -> str:
-    (tmp_path / "raw").mkdir(exist_ok=True)
-    pq.write_table(table, tmp_path / "raw" / "a.parquet")
-    return str(tmp_path / "raw")
-
-
-def prepared(folder: str, **options) -> tuple[Schema, dict[str, pa.Table]]:
-    to = f"{folder.rstrip('/')}_prepared"
-    schema = prepare_parquet(folder=folder, to=to, **{"label": "clicked", **options})
-    files, root = fsspec.url_to_fs(to)
-    return schema, {split: pq.read_table(f"{root}/{split}", filesystem=files) for split in SPLITS}
 
 
 def values_of(schema: Schema, folder: str, column: str, ids: list[int | None]) -> list[str | None]:
@@ -281,59 +241,6 @@ def test_progress_counts_both_passes(folder):
     prepared(folder, progress=lambda done, total: seen.append((done, total)))
     assert seen[-1] == (2 * NUM, 2 * NUM)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
-
-
-def with_column(name: str, values: list, kind: pa.DataType | None = None) -> pa.Table:
-    table = raw_rows()
-    full = pa.array((values * NUM)[: NUM - len(values)] + values, kind)
-    return (
-        table.set_column(table.column_names.index(name), name, full)
-        if name in table.column_names
-        else table.append_column(name, full)
-    )
-
-
-@pytest.mark.parametrize(
-    ("table", "options", "message"),
-    [
-        (raw_rows(), {"label": "clickd"}, r"no such column .*column clickd.*did you mean clicked\?"),
-        (raw_rows(), {"sparse": ["contry"]}, r"column contry.*did you mean country\?"),
-        (raw_rows(), {"axes": ["countri"]}, r"did you mean country\?"),
-        (raw_rows(), {"split_by": "wen"}, r"did you mean when\?"),
-        (raw_rows(), {"unit": "usr_id"}, r"did you mean user_id\?"),
-        (raw_rows(), {"sparse": ["movie"], "dense": ["movie"]}, "as sparse and as dense"),
-        (raw_rows(), {"sparse": []}, "no sparse column"),
-        (raw_rows(), {"dense": ["country"]}, r"must hold numbers .*column country, value string"),
-        (raw_rows(), {"sparse": ["embedding", "nothing"]}, "no such column"),
-        (raw_rows(), {"axes": ["tags"]}, "no cohort axis"),
-        (raw_rows(), {"split_by": "tags"}, "cannot split by"),
-        (raw_rows(), {"label": "country"}, r"the label is no number .*a\.parquet, column country"),
-        (raw_rows(), {"hash_rows": 1}, "hash_rows"),
-        (raw_rows(), {"min_count": 0}, "min_count"),
-        (with_column("clicked", [0, 1, 2]), {}, r"a label in row \d+ \(file .*a\.parquet, column clicked, value 2\)"),
-        (with_column("clicked", [0.0, 1.0, None]), {}, r"a label in row \d+ .*value null"),
-        (with_column("clicked", [0]), {}, "all training labels are 0"),
-        (with_column("w", [1.0, 0.0]), {"weight": "w"}, r"a weight in row \d+ .*column w, value 0\.0"),
-        (with_column("w", [1.0, None]), {"weight": "w"}, "value null"),
-        (with_column("w", [float("inf")]), {"weight": "w"}, "value inf"),
-        (with_column("w", ["heavy"]), {"weight": "w"}, "the weight is no number"),
-        (with_column("t", [None, 1, 2, 3]), {"split_by": "t"}, r"null in row \d+"),
-        (with_column("part", ["train"]), {"split_by": "part"}, "no rows for validation, test"),
-        (with_column("unit_movie", ["x", "y"]), {"unit": "movie"}, "two prepared columns would have one name"),
-    ],
-)  # fmt: skip
-def test_bad_input_is_named_with_its_remedy_and_nothing_is_left(tmp_path, table, options, message):
-    folder = write(tmp_path, table)
-    with pytest.raises(DataError, match=message) as caught:
-        prepared(folder, **options)
-    assert "Remedy: " in str(caught.value)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["raw"]
-
-
-def test_a_label_that_one_file_lacks_is_named(folder):
-    pq.write_table(raw_rows().drop_columns(["clicked"]), f"{folder}/c.parquet")
-    with pytest.raises(DataError, match=r"the label is missing here \(file .*c\.parquet"):
-        prepared(folder)
 
 
 def test_values_new_after_training_are_unknown_and_extremes_stay_finite(tmp_path):
