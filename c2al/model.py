@@ -38,7 +38,9 @@ class Objective(nn.Module):
     def forward(
         self, logits_BH: torch.Tensor, label_B: torch.Tensor, weight_B: torch.Tensor, cohort_BA: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The scalar to go backward from, and ``losses_H`` for the log."""
+        """The scalar to go backward from, and ``losses_H`` for the log; zeros in evaluation, which needs none."""
+        if not self.training:
+            return logits_BH.new_zeros(()), logits_BH.new_zeros(logits_BH.shape[1])
         label_BH = head_labels(label_B, cohort_BA, self.auxiliaries)
         losses_H = per_head_losses(logits_BH, label_BH, weight_B) / self.loss_unit
         self.last_losses_H = losses_H.detach()
