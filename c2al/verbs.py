@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from c2al.schema import DataError, Schema
@@ -15,7 +16,8 @@ def prepare(config: Any) -> int:
     """Run a source's prepare function; print what was found and made."""
     from hydra.utils import instantiate
 
-    schema: Schema = instantiate(config)
+    with PrepareBar(config._target_.split(".")[-2]) as bar:
+        schema: Schema = instantiate(config, progress=bar.update)
     print_data(schema, config.to)
     return 0
 
@@ -182,6 +184,32 @@ def report(config: Any) -> int:
     Console().print(terminal_table(found))
     print(write_report(found, config.study))
     return 0
+
+
+class PrepareBar:
+    """A bar over the rows that are prepared; spins while their number is unknown."""
+
+    def __init__(self, title: str) -> None:
+        self._bar = Progress(
+            TextColumn(title),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=not sys.stderr.isatty(),
+        )
+        self._task = self._bar.add_task(title, total=None)
+
+    def __enter__(self) -> "PrepareBar":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def update(self, done: int, total: int) -> None:
+        """Show so many of all; ``total`` is 0 while unknown."""
+        self._bar.update(self._task, completed=done, total=total or None)
 
 
 def ensure_data(config: Any) -> None:

@@ -17,14 +17,14 @@ ROOT = Path(__file__).parents[1]
 # A module imports from its own folder and from those to the left.
 ORDER = [
     *("schema", "batch", "cohorts", "data", "embedding", "interaction", "heads", "objectives", "metrics", "model"),
-    *("parallel", "training", "analysis", "serving", "doctor", "cli", "__main__"),
+    *("parallel", "training", "analysis", "serving", "doctor", "verbs", "cli", "__main__"),
 ]
 # Who alone may import what: names of folders, modules, or single files.
 ONLY = {
     "torchrec": {"embedding", "batch", "model", "parallel"},
     "fbgemm_gpu": {"embedding", "batch", "model", "parallel"},
-    "hydra": {"cli", "training.train"},
-    "omegaconf": {"cli", "training.train"},
+    "hydra": {"cli", "verbs", "training"},
+    "omegaconf": {"cli", "verbs", "training"},
     "torchx": set(),  # only launch/
     "torchjd": {"objectives"},
 }

@@ -5,6 +5,8 @@ from torch import nn
 from torch.optim import Optimizer
 from torchrec.distributed.train_pipeline import TrainPipeline, TrainPipelineBase, TrainPipelineSparseDist
 
+__all__ = ["TrainPipeline", "pipeline"]
+
 
 def pipeline(name: str, model: nn.Module, optimizer: Optimizer, device: torch.device) -> TrainPipeline:
     """``base`` copies the next batch during the step; ``sparse_dist`` also sends its ids to the tables' ranks.

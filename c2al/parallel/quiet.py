@@ -5,6 +5,7 @@ import warnings
 
 WARNINGS = (
     r"`broadcast_buffers` is deprecated",  # TorchRec's own call of DDP
+    r"`torch\.distributed\.\w+` is deprecated",  # TorchRec's collectives
     r"Please use DTensor instead",  # TorchRec's state dicts are ShardedTensors
     r"torch\.jit\.",  # deprecated in torch, still used by torchrec.sparse
     r".*Failed to import: fbgemm_gpu",  # kernels that a CPU build does not have

@@ -13,10 +13,10 @@ import torch.distributed.checkpoint as dcp
 from torch import nn
 from torch.distributed.checkpoint.api import CheckpointException
 
+from c2al.parallel.optimizers import Optimizers
 from c2al.parallel.ranks import Ranks, agree, gather
 from c2al.schema import DataError
 from c2al.training.averaging import WeightAverage
-from c2al.training.optimizers import Optimizers
 
 log = logging.getLogger(__name__)
 

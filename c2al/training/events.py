@@ -6,15 +6,15 @@ import numpy as np
 import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
-from torchrec.distributed.train_pipeline import TrainPipeline
 
 from c2al.data.reader import Reader
 from c2al.interaction.fm_attention import FMAttention
+from c2al.parallel.optimizers import Optimizers
+from c2al.parallel.pipelines import TrainPipeline
 from c2al.parallel.ranks import Ranks, sum_over_ranks
 from c2al.training.averaging import WeightAverage, with_average
 from c2al.training.evaluate import evaluate
 from c2al.training.loop import Progress
-from c2al.training.optimizers import Optimizers
 from c2al.training.run_folder import RunFolder
 
 

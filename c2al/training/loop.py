@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from torchrec.distributed.train_pipeline import TrainPipeline
 
 from c2al.batch import Batch
 from c2al.data.reader import Reader
+from c2al.parallel.pipelines import TrainPipeline
 
 
 @dataclass

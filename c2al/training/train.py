@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from c2al.model import Objective
 from c2al.parallel import ranks as process_group
+from c2al.parallel.optimizers import NonFiniteError, Optimizers, Schedule, dense_adam
 from c2al.parallel.pipelines import pipeline
 from c2al.parallel.ranks import Ranks
 from c2al.schema import DataError, Schema
@@ -23,7 +24,6 @@ from c2al.training.console import StepBar
 from c2al.training.evaluate import evaluate_splits
 from c2al.training.events import Snapshots, TrainLog, Validation
 from c2al.training.loop import Loop, Progress
-from c2al.training.optimizers import NonFiniteError, Optimizers, Schedule, dense_adam
 from c2al.training.run_folder import RunFolder, provenance
 
 log = logging.getLogger(__name__)
