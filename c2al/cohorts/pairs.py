@@ -1,0 +1,125 @@
+"""Ranked pairs of cohorts, and the file that keeps them: ``pairs.json``, which ``cohorts.pair=…`` reads later."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import fsspec
+
+from c2al.cohorts.picture import draw
+from c2al.schema import DataError
+
+
+@dataclass(frozen=True)
+class Side:
+    """One cohort of a pair. Rates and means are weighted; ``units`` is Kish's effective number of them."""
+
+    name: str
+    rows: int
+    units: float
+    weight: float
+    positives: int
+    positive_rate: float
+    mean_prediction: float
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two cohorts of an axis; ``head`` is the one with the higher mean prediction.
+
+    ``interval`` and the p values are those of the divergence ranked by; ``excess`` is how much of it is over the mean
+    under the null hypothesis, where it is not 0 but grows as cohorts shrink.
+    """
+
+    axis: str
+    head: Side
+    tail: Side
+    divergences: dict[str, float]
+    excess: float
+    interval: tuple[float, float]
+    p: float
+    p_holm: float
+    significant: bool
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON: the two sides flattened, ``head`` and ``tail`` their names, ``head_rows`` and so on."""
+        sides = {
+            f"{which}_{key}": value
+            for which, side in (("head", self.head), ("tail", self.tail))
+            for key, value in asdict(side).items()
+            if key != "name"
+        }
+        return {**asdict(self), **sides, "head": self.head.name, "tail": self.tail.name}
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """All pairs, best first: the significant ones by their divergence, then the others by theirs.
+
+    ``bins`` are the edges of the histograms in log10 of the probability; ``histograms[i]`` holds the first few pairs'
+    shares of weight per bin; ``left_out`` says which cohorts were too small to compare, and in what.
+    """
+
+    axes: tuple[str, ...]
+    divergence: str
+    rows: int
+    pairs: tuple[Pair, ...]
+    bins: tuple[float, ...]
+    histograms: tuple[dict[str, Any], ...]
+    left_out: tuple[dict[str, Any], ...]
+    settings: dict[str, Any]
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        ranked = [{"rank": rank, **pair.plain()} for rank, pair in enumerate(self.pairs, start=1)]
+        return {**asdict(self), "pairs": ranked}
+
+    def save(self, folder: str) -> None:
+        """Write ``pairs.png`` and ``pairs.json`` into a folder, each whole or not at all."""
+        _write(f"{folder.rstrip('/')}/pairs.png", lambda file: draw(file, self.plain()))
+        text = json.dumps(self.plain(), indent=1, ensure_ascii=False, allow_nan=False)
+        _write(f"{folder.rstrip('/')}/pairs.json", lambda file: file.write(text.encode()))
+
+    def table(self, n: int = 10) -> list[dict[str, str]]:
+        """The first n pairs as text, by column heading."""
+        return [
+            {
+                "rank": str(rank),
+                "axis": pair.axis,
+                "head": pair.head.name,
+                "tail": pair.tail.name,
+                self.divergence: f"{pair.divergences[self.divergence]:.4f}",
+                f"{100 * (1 - self.settings['alpha']):g} % interval": "{:.4f} to {:.4f}".format(*pair.interval),
+                "p (Holm)": "< 0.0001" if pair.p_holm < 1e-4 else f"{pair.p_holm:.4f}",
+                "significant": "yes" if pair.significant else "no",
+                "rows": f"{pair.head.rows:,} / {pair.tail.rows:,}",
+                "positive rate": f"{pair.head.positive_rate:.3%} / {pair.tail.positive_rate:.3%}",
+                "mean prediction": f"{pair.head.mean_prediction:.3%} / {pair.tail.mean_prediction:.3%}",
+            }
+            for rank, pair in enumerate(self.pairs[:n], start=1)
+        ]
+
+
+def load_pair(path: str, index: int = 0) -> tuple[str, str, str]:
+    """(axis, head, tail) of a ``pairs.json``, by index from 0, best first."""
+    remedy = "name the pairs.json that `c2al discover run=…` wrote"
+    try:
+        with fsspec.open(path, "rt", encoding="utf-8") as file:
+            pairs = json.load(file)["pairs"]
+        names = [(str(pair["axis"]), str(pair["head"]), str(pair["tail"])) for pair in pairs]
+    except FileNotFoundError:
+        raise DataError("no file of cohort pairs there", file=path, remedy=remedy) from None
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise DataError(f"not a file of cohort pairs: {error!r}", file=path, remedy=remedy) from error
+    if not 0 <= index < len(names):
+        raise DataError(f"the file holds {len(names)} pairs", file=path, value=index, remedy="choose a smaller index")
+    return names[index]
+
+
+def _write(path: str, fill: Callable[[Any], Any]) -> None:
+    files, place = fsspec.url_to_fs(path)
+    files.makedirs(files._parent(place), exist_ok=True)
+    with files.open(f"{place}.part", "wb") as file:
+        fill(file)
+    files.mv(f"{place}.part", place)
