@@ -74,7 +74,11 @@ def discover(
     and not of the training, and every trained model has fitted some noise to every cohort. On synthetic rows without
     contrast a logistic regression (320,000 rows) did so by 0.05 standard deviations, with Holm's p at 0.004.
     """
-    _check(num_bins=num_bins, num_permutations=num_permutations, num_bootstraps=num_bootstraps, alpha=alpha)
+    _check("num_bins", num_bins, least=2, most=1000)
+    _check("num_permutations", num_permutations, least=19, most=1_000_000)
+    _check("num_bootstraps", num_bootstraps, least=20, most=1_000_000)
+    _check("alpha", alpha, least=1e-9, most=0.5)
+    _check("negligible", negligible, least=0, most=10)
     chosen = [schema.axis(name) for name in dict.fromkeys(axes)]
     named(divergence, centres=np.zeros(num_bins))  # refuses an unknown name before anything is read
     settings = _Settings(
@@ -114,15 +118,9 @@ def discover(
     )
 
 
-def _check(*, num_bins: int, num_permutations: int, num_bootstraps: int, alpha: float) -> None:
-    for name, value, least, most in (
-        ("num_bins", num_bins, 2, 1000),
-        ("num_permutations", num_permutations, 19, 1_000_000),
-        ("num_bootstraps", num_bootstraps, 20, 1_000_000),
-        ("alpha", alpha, 1e-9, 0.5),
-    ):
-        if not least <= value <= most:
-            raise DataError(f"{name} is out of range", value=value, remedy=f"choose it from {least:g} to {most:,}")
+def _check(name: str, value: float, *, least: float, most: float) -> None:
+    if not least <= value <= most:
+        raise DataError(f"{name} is out of range", value=value, remedy=f"choose it from {least:g} to {most:g}")
 
 
 def _compare(read: Scores, axis: CohortAxis, settings: _Settings, left_out: list[dict[str, Any]]) -> list[_Found]:

@@ -40,9 +40,10 @@ def draw(file: IO[bytes], found: dict[str, Any]) -> None:
 
 
 def _dress(axes: Axes, bins: list[float], highest: float) -> None:
-    first, last = np.floor(bins[0]), np.ceil(bins[-1])
-    decades = np.arange(first, last + 1)
-    axes.set_xticks(decades, [f"{10**decade:.10f}".rstrip("0").rstrip(".") for decade in decades])
+    decades = np.arange(np.floor(bins[0]), np.ceil(bins[-1]) + 1)
+    marks = (1, 2, 5) if bins[-1] - bins[0] < 1.5 else (1,)  # a narrow range may hold no power of ten
+    ticks = np.log10(np.outer(10.0**decades, marks).ravel())
+    axes.set_xticks(ticks, [f"{10**tick:.10f}".rstrip("0").rstrip(".") for tick in ticks])
     minor = np.log10(np.outer(10**decades, np.arange(2, 10)).ravel())
     axes.set_xticks(minor, minor=True)
     axes.set_xlim(bins[0], bins[-1])

@@ -139,6 +139,7 @@ def test_rows_in_no_cohort_are_not_compared(schema, made, write):
         ({"axes": ["agee"]}, "did you mean age"),
         ({"num_permutations": 5}, "num_permutations is out of range"),
         ({"num_bins": 1}, "num_bins is out of range"),
+        ({"negligible": -0.1}, "negligible is out of range"),
         ({"alpha": 0.0}, "alpha is out of range"),
     ],
 )
