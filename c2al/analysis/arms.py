@@ -178,5 +178,5 @@ class _Tail:
     def numbers(self) -> str:
         """Rows/s, loss and NE in a few words."""
         parts = [f"{self.train['rows_per_s']:,.0f} rows/s · loss {self.train['loss']:.4f}"] if self.train else []
-        parts += [f"NE {self.validation['ne']:.4f}"] if self.validation else []
+        parts += [f"NE {self.validation['ne']:.4f}"] if self.validation.get("ne") is not None else []
         return " · ".join(parts)

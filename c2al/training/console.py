@@ -39,7 +39,7 @@ class StepBar:
         if not self.shown:
             return
         numbers = f"{train['rows_per_s']:,.0f} rows/s · loss {train['loss']:.4f}" if train else ""
-        if validation:
+        if validation and validation["ne"] is not None:
             numbers += f" · validation NE {validation['ne']:.4f}"
         self._bar.update(self._task, completed=position.step, numbers=numbers)
         tenth = max(1, self.num_steps // 10)

@@ -10,7 +10,6 @@ from torch.utils.hooks import RemovableHandle
 from c2al.data.reader import Reader
 from c2al.interaction.fm_attention import FMAttention
 from c2al.parallel.optimizers import Optimizers
-from c2al.parallel.pipelines import TrainPipeline
 from c2al.parallel.ranks import Ranks, sum_over_ranks
 from c2al.training.averaging import WeightAverage, with_average
 from c2al.training.evaluate import evaluate
@@ -118,18 +117,16 @@ class Validation:
         self.average, self.num_steps, self.patience = average, num_steps, patience
         self.last: dict[str, Any] = {}
 
-    def run(self, progress: Progress, pipeline: TrainPipeline) -> bool:
+    def run(self, progress: Progress) -> bool:
         """Evaluate and log; True where it was the best so far."""
-        if hasattr(pipeline, "detach"):  # a sparse-dist pipeline has rewritten the tables' forward
-            pipeline.detach()
         with with_average(self.average):
             metrics, _ = evaluate(self.sharded, self.reader, axes=[], ranks=self.ranks, num_steps=self.num_steps)
-        if hasattr(pipeline, "attach"):
-            pipeline.attach()
         overall = {name: metrics["overall"][name] for name in ("ne", "auc", "calibration", "log_loss")}
         where = {"step": progress.step, "epoch": progress.epoch, "rows": progress.rows, "split": "validation"}
         self.last = where | overall
         self.folder.log_metrics(self.last)
+        if overall["ne"] is None:  # a sample with one kind of label judges nothing
+            return False
         if progress.best_ne is None or overall["ne"] < progress.best_ne:
             progress.best_ne, progress.best_step = overall["ne"], progress.step
             progress.evaluations_since_best = 0

@@ -77,7 +77,7 @@ class Loop:
     def _epoch(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         progress, steps = self.progress, self.reader.steps_per_epoch
         batches = self.reader.batches(progress.epoch, progress.step_in_epoch)
-        self.fed = Fed(batches, progress.step)
+        self.fed = Fed(batches, progress.step + 1)
         self.pipeline.reset()  # else a pipeline that saw the end of the last epoch would train none of this one
         while progress.step_in_epoch < steps and progress.step < self.num_steps:
             started = time.perf_counter()

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from c2al.model import Objective
 from c2al.parallel import ranks as process_group
 from c2al.parallel.optimizers import NonFiniteError, Optimizers, Schedule, dense_adam
-from c2al.parallel.pipelines import pipeline
+from c2al.parallel.pipelines import model_alone, pipeline
 from c2al.parallel.ranks import Ranks
 from c2al.schema import DataError, Schema
 from c2al.training import build
@@ -52,7 +52,8 @@ class Training:
         self.placements = build.place(
             config, self.schema, world_size=ranks.world_size, ranks_per_host=ranks.local_world_size
         )
-        folder.write("config.yaml", OmegaConf.to_yaml(config, resolve=True))
+        if not config.resume:
+            folder.write("config.yaml", OmegaConf.to_yaml(config, resolve=True))
         reader = build.build_reader(config, ranks, split="train", axes=heads.axes, shuffle=True)
         validation = build.build_reader(config, ranks, split="validation", axes=[], shuffle=True)
         self.num_steps = options.steps or max(1, round(options.epochs * reader.steps_per_epoch))
@@ -78,6 +79,7 @@ class Training:
         process_group.seed_everything(config.seed * 1_000_003 + ranks.rank)  # from here on ranks may draw differently
         self.progress = Progress(**((self.checkpoints.load() if config.resume else None) or {}))
         folder.forget_after(self.progress.step)
+        folder.write("config.yaml", OmegaConf.to_yaml(config, resolve=True))  # it fits what was resumed
         self.pipeline = pipeline(config.parallel.pipeline, self.sharded, self.optimizers, ranks.device)
         self.loop = Loop(self.pipeline, reader, self.progress, num_steps=self.num_steps, world_size=ranks.world_size)
         self.train_log = TrainLog(folder, ranks, self.progress, every=options.log_every)
@@ -113,9 +115,13 @@ class Training:
     def _between_steps(self) -> None:
         step, options = self.progress.step, self.config.training
         is_last = step == self.num_steps
-        is_best = self._due(step, options.evaluations) and self.validation.run(self.progress, self.pipeline)
+        is_best = False
+        if self._due(step, options.evaluations):
+            with model_alone(self.pipeline):
+                is_best = self.validation.run(self.progress)
         if self._due(step, options.snapshots) or is_last:
-            self.snapshots.take(step)
+            with model_alone(self.pipeline):
+                self.snapshots.take(step)
         if is_last or step % options.checkpoint_every == 0 or (is_best and options.early_stopping):
             best = self.progress.best_step if options.early_stopping else None
             self.train_log.keep(self.progress)
@@ -127,7 +133,7 @@ class Training:
 
     def _non_finite(self, error: NonFiniteError) -> DataError:
         """Save this rank's batch and say what was seen; every rank comes here in the same step."""
-        step = self.progress.step
+        step = self.progress.step + 1
         losses_H = next(each for each in self.sharded.modules() if isinstance(each, Objective)).last_losses_H
         path = self.folder.path / f"non_finite_step_{step}_rank_{self.ranks.rank}.pt"
         torch.save({"step": step, "batch": self.loop.fed and self.loop.fed.of_step(step), "losses_H": losses_H}, path)
@@ -148,18 +154,20 @@ class Training:
         options = self.config.training
         if options.early_stopping and self.progress.best_step is not None:
             self.checkpoints.load(self.progress.best_step)
-        metrics = evaluate_splits(
-            self.sharded,
-            {
-                split: build.build_reader(self.config, self.ranks, split=split, axes=self.axes, shuffle=False)
-                for split in options.final_splits
-            },
-            axes=self.axes,
-            folder=self.config.data.path,
-            run=self.folder.path,
-            average=self.average,
-            ranks=self.ranks,
-        )
+        readers = {
+            split: build.build_reader(self.config, self.ranks, split=split, axes=self.axes, shuffle=False)
+            for split in options.final_splits
+        }
+        with model_alone(self.pipeline):
+            metrics = evaluate_splits(
+                self.sharded,
+                readers,
+                axes=self.axes,
+                folder=self.config.data.path,
+                run=self.folder.path,
+                average=self.average,
+                ranks=self.ranks,
+            )
         report = provenance(self.ranks) | {
             "plan": [asdict(placement) for placement in self.placements],
             "config": OmegaConf.to_container(self.config, resolve=True),
