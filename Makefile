@@ -39,7 +39,7 @@ lint: $(PACKAGE)
 	.venv/bin/mypy --no-error-summary
 
 bench: $(PACKAGE)
-	for name in $(BENCH); do echo "== $$name"; .venv/bin/python benchmarks/$$name.py $(ARGS) || exit 1; done
+	for name in $(BENCH); do echo "== $$name"; .venv/bin/python -m benchmarks.$$name $(ARGS) || exit 1; done
 
 report: $(PACKAGE)
 	.venv/bin/c2al report study=$(STUDY) $(ARGS)

@@ -142,7 +142,7 @@ def study(config: Any, compose: Callable[[str, list[str]], Any], words: Sequence
         return {str(key): value for key, value in run.items() if key != "study"}
 
     settings: Any = OmegaConf.to_container(options.discover)
-    arms: Any = OmegaConf.to_container(options.arms)
+    arms = {name: list(options.variants.get(name, [f"method={name}"])) for name in options.arms}
 
     def search(run: str, folder: str) -> None:
         Console(stderr=True).print("looking for the pair of cohorts …")
