@@ -126,6 +126,7 @@ def study(config: Any, compose: Callable[[str, list[str]], Any], words: Sequence
 
     from omegaconf import OmegaConf
 
+    from c2al.analysis.markdown import write_markdown
     from c2al.analysis.report import write_report
     from c2al.analysis.study import Plan, run_study
     from c2al.analysis.verdict import terminal_table
@@ -165,6 +166,7 @@ def study(config: Any, compose: Callable[[str, list[str]], Any], words: Sequence
         find_pairs=search,
     )
     path = write_report(found, options.dir)
+    write_markdown(found, options.dir)
     Console().print(terminal_table(found))
     print(f"{path} ({found['seconds'] / 60:.1f} min)")
     return 0
@@ -174,6 +176,7 @@ def report(config: Any) -> int:
     """Write a study's report again."""
     import json
 
+    from c2al.analysis.markdown import write_markdown
     from c2al.analysis.report import write_report
     from c2al.analysis.verdict import terminal_table
 
@@ -182,7 +185,7 @@ def report(config: Any) -> int:
         raise DataError("no study there", file=str(path), remedy="mend study=…: a folder that `c2al study` made")
     found = json.loads(path.read_text())
     Console().print(terminal_table(found))
-    print(write_report(found, config.study))
+    print(f"{write_report(found, config.study)}\n{write_markdown(found, config.study)}")
     return 0
 
 

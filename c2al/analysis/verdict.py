@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -71,17 +72,18 @@ def _named(cohorts: list[dict[str, Any]], verdict: str, word: str) -> str:
 
 
 def terminal_table(study: dict[str, Any], *, num_others: int = 5) -> Table:
-    """Overall, the pair's two cohorts, and the cohorts with the surest effects, for each arm."""
-    table = Table(title=f"{study['name']}: NE against {study['reference']} on the {study['split']} split")
-    table.caption = "negative is better; intervals at 95 % over seeds; p corrected by Holm"
-    for name in ("arm", "cohort"):
-        table.add_column(name)
-    for name in ("rows", "positives", f"NE {study['reference']}", "difference, %", "95 %", "p", "detectable"):
-        table.add_column(name, justify="right")
-    table.add_column("verdict")
+    """Overall, the pair's two cohorts, and the cohorts with the surest effects, for each arm; fits 80 columns."""
+    title = f"{study['name']}: NE against {study['reference']} on the {study['split']} split"
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.caption = "negative is better; [95 % over seeds]; p corrected by Holm"
+    several = len(arms(study)) > 1
+    table.add_column("arm · cohort" if several else "cohort", overflow="fold")
+    for name in ("rows", "NE", "difference, %", "p"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
     for arm in arms(study):
         for row in _chosen(study, arm, num_others):
-            table.add_row(*_line(study, row))
+            table.add_row(*_line(study, row, several=several))
         table.add_section()
     return table
 
@@ -95,19 +97,16 @@ def _chosen(study: dict[str, Any], arm: str, num_others: int) -> list[dict[str, 
     return first + pair + others[:num_others]
 
 
-def _line(study: dict[str, Any], row: dict[str, Any]) -> list[str | Text]:
+def _line(study: dict[str, Any], row: dict[str, Any], *, several: bool) -> list[str | Text]:
     mark = f" ({side(study, row)})" if side(study, row) else ""
     name = "all rows" if row["axis"] == OVERALL[0] else f"{row['axis']}: {row['cohort']}{mark}"
     style = STYLES.get(row["verdict"], "")
+    change = f"{signed(row['difference'], digits(row))} {interval_text(row)}".rstrip()
     return [
-        Text(row["arm"]),
-        Text(name),
+        Text(f"{row['arm']} · {name}" if several else name),
         count(row["rows"]),
-        count(row["positives"]),
         plain(row["ne_reference"]),
-        Text(signed(row["difference"], digits(row)), style=style),
-        Text(interval_text(row)),
+        Text(change, style=style),
         p_value(row["p_holm"]).replace("&lt;", "<"),
-        plain(row["mde"], digits(row)),
         Text(SHORT.get(row["verdict"], row["verdict"].partition(":")[0]), style=style),
     ]
