@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
+from c2al.printing import PrepareBar, print_data, print_metrics, print_pairs, print_plan
 from c2al.schema import DataError, Schema
 
 
@@ -57,13 +56,7 @@ def discover(config: Any) -> int:
         num_bootstraps=config.num_bootstraps,
         seed=config.seed,
     )
-    table = Table(title=f"pairs of cohorts by {config.divergence} divergence of the predictions on {config.split}")
-    rows = found.table(config.show)
-    for name in rows[0] if rows else ():
-        table.add_column(name)
-    for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
-    Console().print(table)
+    print_pairs(found, config.show, title=f"pairs of cohorts, by their predictions on {config.split}")
     print(f"{config.to}/pairs.json; next: c2al train method=c2al cohorts.pair={config.to}/pairs.json …")
     return 0
 
@@ -97,25 +90,8 @@ def plan(config: Any) -> int:
     options, optimizer = config.parallel, config.training.sparse.optimizer
     schema = Schema.load(config.data.path)
     placements = place(config, schema, world_size=options.world_size, ranks_per_host=options.ranks_per_host)
-    table = Table(title=f"parallel={options.sharding}, {options.world_size} ranks, {optimizer}")
-    for name in ("table", "rows × dim", "sharding", "ranks", "MiB"):
-        table.add_column(name, justify="left" if name in ("table", "sharding") else "right")
-    for each in placements:
-        where = f"{each.ranks[0]}–{each.ranks[-1]}" if len(each.ranks) > 1 else str(each.ranks[0])
-        mib = each.num_rows * each.dim * 4 / 2**20
-        table.add_row(each.table, f"{each.num_rows:,} × {each.dim}", each.sharding, where, f"{mib:,.2f}")
-    loads = Table(title="load by rank")
-    for name in ("rank", "shards", "weights MiB", "optimizer MiB", ""):
-        loads.add_column(name, justify="right" if name else "left")
     totals = rank_bytes(placements, world_size=options.world_size, optimizer=optimizer)
-    heaviest = max(each["weight_bytes"] for each in totals)
-    for rank, held in enumerate(totals):
-        weights, state = held["weight_bytes"] / 2**20, held["optimizer_bytes"] / 2**20
-        bar = "█" * round(40 * held["weight_bytes"] / max(1, heaviest))
-        loads.add_row(str(rank), str(held["shards"]), f"{weights:,.2f}", f"{state:,.2f}", bar)
-    Console().print(table, loads)
-    mean = sum(each["weight_bytes"] for each in totals) / len(totals)
-    print(f"balance: the heaviest rank holds {heaviest / max(1, mean):.2f} times the mean")
+    print_plan(placements, totals, title=f"parallel={options.sharding}, {options.world_size} ranks, {optimizer}")
     return 0
 
 
@@ -147,7 +123,7 @@ def study(config: Any, compose: Callable[[str, list[str]], Any], words: Sequence
 
     def search(run: str, folder: str) -> None:
         Console(stderr=True).print("looking for the pair of cohorts …")
-        find_pairs(run, to=folder, split="validation", **settings)
+        print_pairs(find_pairs(run, to=folder, split="validation", **settings), 3, title="pairs of cohorts found")
 
     devices = _num_gpus()
     found = run_study(
@@ -189,32 +165,6 @@ def report(config: Any) -> int:
     return 0
 
 
-class PrepareBar:
-    """A bar over the rows that are prepared; spins while their number is unknown."""
-
-    def __init__(self, title: str) -> None:
-        self._bar = Progress(
-            TextColumn(title),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=not sys.stderr.isatty(),
-        )
-        self._task = self._bar.add_task(title, total=None)
-
-    def __enter__(self) -> "PrepareBar":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def update(self, done: int, total: int) -> None:
-        """Show so many of all; ``total`` is 0 while unknown."""
-        self._bar.update(self._task, completed=done, total=total or None)
-
-
 def ensure_data(config: Any) -> None:
     """Make the data that the config can make, where it is not there yet (rank 0; the others wait for the schema)."""
     from hydra.utils import instantiate
@@ -230,46 +180,6 @@ def ensure_data(config: Any) -> None:
 
     while not made.exists():  # before there is a process group to wait in
         time.sleep(0.2)
-
-
-def print_data(schema: Schema, folder: str) -> None:
-    """What a prepared folder holds, and the numbers to check it by."""
-    table = Table(title=f"{schema.name}: {folder}")
-    for name in ("split", "rows", "positives", "weighted rate"):
-        table.add_column(name, justify="left" if name == "split" else "right")
-    for name, split in schema.splits.items():
-        rate = split.positive_weight / split.weight if split.weight else float("nan")
-        table.add_row(name, f"{split.rows:,}", f"{split.positives:,}", f"{rate:.5%}")
-    console = Console()
-    console.print(table)
-    for note in ("found", "check_numbers"):
-        if isinstance(rows := schema.notes.get(note), list) and rows:
-            detail = Table(title=note.replace("_", " "))
-            for column in rows[0]:
-                detail.add_column(column)
-            for row in rows:
-                detail.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()))
-            console.print(detail)
-        elif rows:
-            console.print({note: rows})
-    axes = ", ".join(f"{axis.name} ({len(axis.cohorts)})" for axis in schema.axes)
-    print(f"{len(schema.sparse)} sparse and {len(schema.dense)} dense columns; cohort axes: {axes or 'none'}")
-
-
-def print_metrics(metrics: dict[str, Any]) -> None:
-    """Metrics of each split, overall and per cohort."""
-    for split, values in metrics.items():
-        table = Table(title=split)
-        for name in ("", "NE", "AUC", "calibration", "rows", "positives"):
-            table.add_column(name, justify="right" if name else "left")
-        cells = {"overall": values["overall"]}
-        cells |= {
-            f"{axis}: {cohort}": cell for axis, cohorts in values["cohorts"].items() for cohort, cell in cohorts.items()
-        }
-        for name, cell in cells.items():
-            numbers = ("–" if cell[key] is None else f"{cell[key]:.5f}" for key in ("ne", "auc", "calibration"))
-            table.add_row(name, *numbers, f"{cell['rows']:,}", f"{cell['positives']:,}")
-        Console().print(table)
 
 
 def _num_gpus() -> int:

@@ -135,11 +135,12 @@ def _pair_given(config: dict[str, Any]) -> bool:
     return bool(config["cohorts"]["pair"] or config["cohorts"]["axis"])
 
 
-def _pair(config: dict[str, Any], pair_file: str | None) -> dict[str, str]:
+def _pair(config: dict[str, Any], pair_file: str | None) -> dict[str, Any]:
     cohorts = config["cohorts"]
     path = pair_file or cohorts["pair"]
     found = json.loads(Path(path).read_text())["pairs"][cohorts["index"]] if path else cohorts
-    return {key: found[key] for key in ("axis", "head", "tail")}
+    told = ("axis", "head", "tail", "p_holm", "significant")
+    return {key: found[key] for key in told if key in found}
 
 
 def _add_row_intervals(

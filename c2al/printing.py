@@ -1,0 +1,118 @@
+"""What the verbs show a person in the terminal: tables and a bar, in 80 columns."""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from c2al.parallel.plan import Placement
+from c2al.schema import Schema
+
+
+def print_pairs(found: Any, num_pairs: int, *, title: str) -> None:
+    """The first pairs of a discovery, two lines each, in 80 columns."""
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("head over tail", overflow="fold")
+    for name in (found.divergence, "p (Holm)", "rows", "positive rate"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("sure", no_wrap=True)
+    for row in found.table(num_pairs):
+        rows, rates = (row[name].replace(" / ", "\n") for name in ("rows", "positive rate"))
+        names = f"{row['rank']}. {row['axis']}: {row['head']}\n   {row['tail']}"
+        interval = next(value for name, value in row.items() if name.endswith("interval"))
+        table.add_row(names, f"{row[found.divergence]}\n{interval}", row["p (Holm)"], rows, rates, row["significant"])
+    Console().print(table)
+    if found.pairs and not found.pairs[0].significant:
+        print("the first pair may be chance, or differs too little to matter")
+
+
+class PrepareBar:
+    """A bar over the rows that are prepared; spins while their number is unknown."""
+
+    def __init__(self, title: str) -> None:
+        self._bar = Progress(
+            TextColumn(title),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=not sys.stderr.isatty(),
+        )
+        self._task = self._bar.add_task(title, total=None)
+
+    def __enter__(self) -> "PrepareBar":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def update(self, done: int, total: int) -> None:
+        """Show so many of all; ``total`` is 0 while unknown."""
+        self._bar.update(self._task, completed=done, total=total or None)
+
+
+def print_data(schema: Schema, folder: str) -> None:
+    """What a prepared folder holds, and the numbers to check it by."""
+    table = Table(title=f"{schema.name}: {folder}")
+    for name in ("split", "rows", "positives", "weighted rate"):
+        table.add_column(name, justify="left" if name == "split" else "right")
+    for name, split in schema.splits.items():
+        rate = split.positive_weight / split.weight if split.weight else float("nan")
+        table.add_row(name, f"{split.rows:,}", f"{split.positives:,}", f"{rate:.5%}")
+    console = Console()
+    console.print(table)
+    for note in ("found", "check_numbers"):
+        if isinstance(rows := schema.notes.get(note), list) and rows:
+            detail = Table(title=note.replace("_", " "))
+            for column in rows[0]:
+                detail.add_column(column)
+            for row in rows:
+                detail.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()))
+            console.print(detail)
+        elif rows:
+            console.print({note: rows})
+    axes = ", ".join(f"{axis.name} ({len(axis.cohorts)})" for axis in schema.axes)
+    print(f"{len(schema.sparse)} sparse and {len(schema.dense)} dense columns; cohort axes: {axes or 'none'}")
+
+
+def print_metrics(metrics: dict[str, Any]) -> None:
+    """Metrics of each split, overall and per cohort."""
+    for split, values in metrics.items():
+        table = Table(title=split)
+        for name in ("", "NE", "AUC", "calibration", "rows", "positives"):
+            table.add_column(name, justify="right" if name else "left")
+        cells = {"overall": values["overall"]}
+        cells |= {
+            f"{axis}: {cohort}": cell for axis, cohorts in values["cohorts"].items() for cohort, cell in cohorts.items()
+        }
+        for name, cell in cells.items():
+            numbers = ("–" if cell[key] is None else f"{cell[key]:.5f}" for key in ("ne", "auc", "calibration"))
+            table.add_row(name, *numbers, f"{cell['rows']:,}", f"{cell['positives']:,}")
+        Console().print(table)
+
+
+def print_plan(placements: Sequence[Placement], totals: Sequence[dict[str, int]], *, title: str) -> None:
+    """Tables and ranks of a sharding plan, and how evenly the ranks are loaded."""
+    table = Table(title=title)
+    for name in ("table", "rows × dim", "sharding", "ranks", "MiB"):
+        table.add_column(name, justify="left" if name in ("table", "sharding") else "right")
+    for each in placements:
+        where = f"{each.ranks[0]}–{each.ranks[-1]}" if len(each.ranks) > 1 else str(each.ranks[0])
+        mib = each.num_rows * each.dim * 4 / 2**20
+        table.add_row(each.table, f"{each.num_rows:,} × {each.dim}", each.sharding, where, f"{mib:,.2f}")
+    loads = Table(title="load by rank")
+    for name in ("rank", "shards", "weights MiB", "optimizer MiB", ""):
+        loads.add_column(name, justify="right" if name else "left")
+    heaviest = max(each["weight_bytes"] for each in totals)
+    for rank, held in enumerate(totals):
+        weights, state = held["weight_bytes"] / 2**20, held["optimizer_bytes"] / 2**20
+        bar = "█" * round(40 * held["weight_bytes"] / max(1, heaviest))
+        loads.add_row(str(rank), str(held["shards"]), f"{weights:,.2f}", f"{state:,.2f}", bar)
+    Console().print(table, loads)
+    mean = sum(each["weight_bytes"] for each in totals) / len(totals)
+    print(f"balance: the heaviest rank holds {heaviest / max(1, mean):.2f} times the mean")
