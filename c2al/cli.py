@@ -47,7 +47,7 @@ def main() -> None:
         raise SystemExit(run(verb, words))
     except DataError as error:
         rank = int(os.environ.get("RANK", 0))
-        if rank == 0 or not getattr(error, "agreed", False):  # what all ranks raise, the first one says
+        if rank == 0 or not error.agreed:
             print(f"c2al: {f'[rank {rank}] ' if rank else ''}{error}", file=sys.stderr, flush=True)
         raise SystemExit(2) from None
     except KeyboardInterrupt:

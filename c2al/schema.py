@@ -23,6 +23,8 @@ SPLITS = ("train", "validation", "test")
 class DataError(ValueError):
     """Bad input: the problem, where it stands, and the remedy. Pickles whole, so that every rank can raise the same."""
 
+    agreed = False  # all ranks raise it together: the first one says it
+
     def __init__(
         self,
         problem: str,

@@ -4,6 +4,8 @@ import json
 import logging
 import random
 import shutil
+import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -70,32 +72,72 @@ class Checkpoints:
         gather(None)
 
     def load(self, step: int | None = None) -> dict[str, Any] | None:
-        """Restore the newest complete checkpoint, or that of a step; its progress, or None where there is none."""
-        found = complete(self.folder) if step is None else [_path(self.folder, step)]
-        if not found:
+        """Restore the newest complete checkpoint, or that of a step; its progress, or None where there is none.
+
+        One that is damaged is passed over for the one before, set aside as ``….damaged``, and the user told.
+        """
+        found = complete(self.folder)
+        if step is not None:
+            kept = {int(path.name.removeprefix("step_")): path for path in found}
+            if step not in kept:
+                remedy = f"step={', '.join(map(str, kept)) or 'none is kept'}"
+                raise DataError("no checkpoint of that step", file=str(self.folder), value=step, remedy=remedy)
+            found = [kept[step]]
+        causes: list[str] = []
+        for path in reversed(found):
+            progress, cause = self._read(path)
+            if progress is not None:
+                self._set_aside(found[len(found) - len(causes) :], path, causes)
+                log.info("loaded %s", path)
+                return progress
+            causes.append(cause)
+        if not causes:
             return None
-        path = found[-1]
-        progress = json.loads((path / "progress.json").read_text())
-        _fill_lazy_state(self.optimizers)
-        state = self._state()
-        error: Exception | None = None
-        try:
-            dcp.load(state, checkpoint_id=str(path))
-        except (OSError, CheckpointException, RuntimeError) as cause:
-            error = DataError(
-                f"the checkpoint does not fit this model and plan: {_unwrapped(cause)}",
-                file=str(path),
-                remedy="resume with the config of the run, or start anew with overwrite=true",
-            )
+        error = DataError(
+            f"the checkpoint is damaged or does not fit this model and plan: {causes[0]}",
+            file=str(found[-1]),
+            remedy="resume with the config of the run, or start anew with overwrite=true",
+        )
         agree(error)
+        raise error
+
+    def _read(self, path: Path) -> tuple[dict[str, Any] | None, str]:
+        """The progress of a checkpoint that all ranks could restore, or a cause why one could not. Collective."""
+        cause = ""
+        try:
+            progress = json.loads((path / "progress.json").read_text())
+            rng = path / f"rng_rank_{self.ranks.rank}.pt"
+            rng_state = torch.load(rng, weights_only=False) if rng.exists() else None
+        except Exception as error:  # whatever half a file makes json and pickle say
+            cause = _unwrapped(error)
+        if not any(causes := gather(cause)):
+            _fill_lazy_state(self.optimizers)
+            state = self._state()
+            try:
+                dcp.load(state, checkpoint_id=str(path))
+            except (Exception, CheckpointException) as error:
+                cause = _unwrapped(error)
+            causes = gather(cause)
+        if any(causes):
+            return None, next(each for each in causes if each)
         self.sharded.load_state_dict(state["model"])
         self.optimizers.load_state_dict(state["optim"])
         self.optimizers.num_steps = progress["step"]
-        rng = path / f"rng_rank_{self.ranks.rank}.pt"
-        if rng.exists():
-            _set_rng_state(torch.load(rng, weights_only=False))
-        log.info("loaded %s", path)
-        return progress
+        if rng_state is not None:
+            _set_rng_state(rng_state)
+        return progress, ""
+
+    def _set_aside(self, damaged: list[Path], loaded: Path, causes: list[str]) -> None:
+        """Out of the way of the checkpoint that will be written there again (rank 0)."""
+        if not self.ranks.is_first:
+            return
+        for path, cause in zip(reversed(damaged), causes, strict=True):
+            aside = path.with_suffix(".damaged")
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
+            message = f"checkpoint {path} is damaged and set aside, going on from {loaded.name}: {cause}"
+            log.warning(message)
+            print(f"c2al: {message}", file=sys.stderr, flush=True)
 
     def _state(self) -> dict[str, Any]:
         state = {"model": self.sharded.state_dict(), "optim": self.optimizers.state_dict()}
@@ -141,7 +183,8 @@ def _set_rng_state(state: dict[str, Any]) -> None:
 
 
 def _unwrapped(error: BaseException) -> str:
-    """The cause that ``str(CheckpointException)`` buries."""
+    """The cause that ``str(CheckpointException)`` buries, in one short line."""
+    causes = [repr(error)]
     if isinstance(error, CheckpointException):
-        return "; ".join(f"rank {rank}: {cause[0]!r}" for rank, cause in error.failures.items())
-    return repr(error)
+        causes = [f"rank {rank}: {cause[0]!r}" for rank, cause in error.failures.items()]
+    return textwrap.shorten("; ".join(causes), 300, placeholder=" …")

@@ -25,8 +25,11 @@ def evaluate_run(run: str, *, split: str, step: int | None, axes: list[str] | No
     try:
         with RunFolder(run, ranks=ranks, resume=True) as folder:
             training = Training(config, ranks, folder)
-            if training.checkpoints.load(step) is None:
+            progress = training.checkpoints.load(step)
+            if progress is None:
                 raise DataError("the run has no complete checkpoint", file=run, remedy="train it, or resume=true")
+            if step is None and config.training.early_stopping and progress["best_step"] is not None:
+                training.checkpoints.load(progress["best_step"])  # what the report is of
             names = list(axes or training.axes)
             metrics = evaluate_splits(
                 training.sharded,

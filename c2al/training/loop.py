@@ -11,6 +11,7 @@ import torch
 from c2al.batch import Batch
 from c2al.data.reader import Reader
 from c2al.parallel.pipelines import TrainPipeline
+from c2al.schema import DataError
 
 
 @dataclass
@@ -27,10 +28,20 @@ class Progress:
     evaluations_since_best: int = 0
     stopped_early: bool = False
     losses_since: list[list[float]] = field(default_factory=list)
+    world_size: int = 1
 
     def as_dict(self) -> dict[str, Any]:
         """For ``progress.json``."""
         return asdict(self)
+
+    def refuse_other_world(self, world_size: int) -> None:
+        """DataError where the position counts the steps of another number of ranks."""
+        if self.world_size != world_size:
+            raise DataError(
+                f"the run was trained on {self.world_size} ranks, and its place among the rows counts their steps",
+                value=world_size,
+                remedy=f"resume on {self.world_size} ranks; `c2al evaluate` takes any number",
+            )
 
 
 class Fed:

@@ -15,7 +15,7 @@ from c2al.model import Objective
 from c2al.parallel import ranks as process_group
 from c2al.parallel.optimizers import NonFiniteError, Optimizers, Schedule, dense_adam
 from c2al.parallel.pipelines import model_alone, pipeline
-from c2al.parallel.ranks import Ranks
+from c2al.parallel.ranks import Ranks, together
 from c2al.schema import DataError, Schema
 from c2al.training import build
 from c2al.training.averaging import WeightAverage
@@ -24,6 +24,7 @@ from c2al.training.console import StepBar
 from c2al.training.evaluate import evaluate_splits
 from c2al.training.events import Snapshots, TrainLog, Validation
 from c2al.training.loop import Loop, Progress
+from c2al.training.resume import refuse_other_config
 from c2al.training.run_folder import RunFolder, provenance
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     try:
         with RunFolder(config.run_dir, ranks=ranks, resume=config.resume, overwrite=config.overwrite) as folder:
             run = Training(config, ranks, folder)
+            run.begin()
             run.steps()
             return run.report()
     finally:
@@ -42,22 +44,22 @@ def train(config: DictConfig) -> dict[str, Any]:
 
 
 class Training:
-    """The parts of one run, made in the order of distribution, and what is done with them."""
+    """The parts of one run, made in the order of distribution, and what is done with them.
+
+    ``begin``, ``steps`` and ``report`` are a run; what only evaluates uses the model and the checkpoints.
+    """
 
     def __init__(self, config: DictConfig, ranks: Ranks, folder: RunFolder) -> None:
         self.config, self.ranks, self.folder = config, ranks, folder
         options = config.training
-        self.schema = Schema.load(config.data.path)
-        heads = build.auxiliaries(config, self.schema)
-        self.placements = build.place(
-            config, self.schema, world_size=ranks.world_size, ranks_per_host=ranks.local_world_size
+        self.schema = together(lambda: Schema.load(config.data.path))
+        heads = together(lambda: build.auxiliaries(config, self.schema))
+        self.placements = together(
+            lambda: build.place(config, self.schema, world_size=ranks.world_size, ranks_per_host=ranks.local_world_size)
         )
-        if not config.resume:
-            folder.write("config.yaml", OmegaConf.to_yaml(config, resolve=True))
-        reader = build.build_reader(config, ranks, split="train", axes=heads.axes, shuffle=True)
-        validation = build.build_reader(config, ranks, split="validation", axes=[], shuffle=True)
-        self.num_steps = options.steps or max(1, round(options.epochs * reader.steps_per_epoch))
-        model = build.build_training_model(config, self.schema, heads)
+        self.reader = build.build_reader(config, ranks, split="train", axes=heads.axes, shuffle=True)
+        self.num_steps = options.steps or max(1, round(options.epochs * self.reader.steps_per_epoch))
+        model = together(lambda: build.build_training_model(config, self.schema, heads))
         self.sharded = build.distribute(config, model, self.placements, ranks)
         self.optimizers = Optimizers(
             self.sharded.fused_optimizer,
@@ -76,17 +78,27 @@ class Training:
             ranks=ranks,
             keep=options.keep_checkpoints,
         )
+
+    def begin(self) -> None:
+        """Stand at step 0, or where ``resume`` finds the last checkpoint, with all that watches training at hand."""
+        config, ranks, folder, options = self.config, self.ranks, self.folder, self.config.training
         process_group.seed_everything(config.seed * 1_000_003 + ranks.rank)  # from here on ranks may draw differently
-        self.progress = Progress(**((self.checkpoints.load() if config.resume else None) or {}))
+        self.progress = Progress(world_size=ranks.world_size)
+        if config.resume:
+            together(lambda: refuse_other_config(folder.path, config))
+            self.progress = Progress(**(self.checkpoints.load() or self.progress.as_dict()))
+            self.progress.refuse_other_world(ranks.world_size)
         folder.forget_after(self.progress.step)
-        folder.write("config.yaml", OmegaConf.to_yaml(config, resolve=True))  # it fits what was resumed
+        folder.write("config.yaml", OmegaConf.to_yaml(config, resolve=True))
         self.pipeline = pipeline(config.parallel.pipeline, self.sharded, self.optimizers, ranks.device)
-        self.loop = Loop(self.pipeline, reader, self.progress, num_steps=self.num_steps, world_size=ranks.world_size)
+        self.loop = Loop(
+            self.pipeline, self.reader, self.progress, num_steps=self.num_steps, world_size=ranks.world_size
+        )
         self.train_log = TrainLog(folder, ranks, self.progress, every=options.log_every)
         self.validation = Validation(
             folder,
             self.sharded,
-            validation,
+            build.build_reader(config, ranks, split="validation", axes=[], shuffle=True),
             ranks,
             average=self.average,
             num_steps=options.validation_steps,
@@ -110,7 +122,7 @@ class Training:
                     if progress.stopped_early:
                         break
             except NonFiniteError as error:
-                raise self._non_finite(error) from error
+                self._refuse_non_finite(error)
 
     def _between_steps(self) -> None:
         step, options = self.progress.step, self.config.training
@@ -131,7 +143,7 @@ class Training:
         """Whether one of ``times`` events, spread evenly over training and one at its end, falls on this step."""
         return bool(times) and step * times // self.num_steps > (step - 1) * times // self.num_steps
 
-    def _non_finite(self, error: NonFiniteError) -> DataError:
+    def _refuse_non_finite(self, error: NonFiniteError) -> None:
         """Save this rank's batch and say what was seen; every rank comes here in the same step."""
         step = self.progress.step + 1
         losses_H = next(each for each in self.sharded.modules() if isinstance(each, Objective)).last_losses_H
@@ -141,13 +153,14 @@ class Training:
         every = process_group.gather((bad, str(path)))
         first = next((place for place in every if place[0]), every[0])
         heads = f"loss of head {', '.join(map(str, first[0]))}" if first[0] else "gradient"
-        return DataError(
+        found = DataError(
             f"step {step}: the {heads} is not finite ({error})",
             file=first[1],
             value=losses_H.tolist(),
             remedy="look at the saved batch; lower training.dense.learning_rate or training.max_grad_norm; "
             "resume=true goes on from the last checkpoint",
         )
+        process_group.agree(found)
 
     def report(self) -> dict[str, Any]:
         """Final metrics and scores of the splits, and the report that marks the run as finished."""

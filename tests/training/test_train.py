@@ -263,13 +263,6 @@ def test_resuming_a_finished_run_gives_its_report_again(whole_run, tiny_rows):
     assert runs.metrics_of(whole_run) == before[1]
 
 
-def test_resuming_with_another_model_says_so_and_spoils_nothing(whole_run, tiny_rows):
-    kept = (whole_run / "config.yaml").read_text()
-    with pytest.raises(DataError, match="does not fit"):
-        runs.trained(tiny_rows, whole_run, *C2AL, "resume=true", "model.dim=16")
-    assert (whole_run / "config.yaml").read_text() == kept
-
-
 def test_a_validation_part_without_positives_is_no_failure(tiny_rows, tmp_path):
     """Its NE is not defined: null in the metrics, and training goes on."""
     from tests.training.rows import relabelled

@@ -1,0 +1,138 @@
+"""Checkpoints are whole or not there; what is damaged is passed over, and said."""
+
+import json
+import shutil
+
+import pytest
+
+from c2al.schema import DataError
+from c2al.training.checkpoint import complete
+from tests import runs
+
+C2AL = ("method=c2al", *runs.PAIR)
+
+
+@pytest.fixture
+def run(whole_run, tmp_path):
+    """A copy of the whole run, with checkpoints of steps 16 and 24, to be spoilt."""
+    return shutil.copytree(whole_run, tmp_path / "run")
+
+
+def names(run):
+    return sorted(path.name for path in (run / "checkpoints").iterdir())
+
+
+def resumed(rows, run):
+    (run / "report.json").unlink()
+    return runs.trained(rows, run, *C2AL, "resume=true")
+
+
+def test_complete_ones_come_oldest_first(tmp_path):
+    for name in ("step_00000100", "step_00000020", "step_00000030.partial", "step_00000040", "other"):
+        (tmp_path / name).mkdir()
+        if name != "step_00000040":
+            (tmp_path / name / "progress.json").write_text("{}")
+    assert [path.name for path in complete(tmp_path)] == ["step_00000020", "step_00000100"]
+
+
+def test_what_a_kill_left_half_written_is_passed_over(run, whole_run, tiny_rows):
+    """A partial folder of a later step, and one in the way of the next checkpoint."""
+    newest = run / "checkpoints" / "step_00000024"
+    newest.rename(newest.with_suffix(".partial"))
+    (newest.with_suffix(".partial") / "stray").write_text("of before")
+    resumed(tiny_rows, run)
+    runs.assert_same_run(whole_run, run)
+    assert names(run) == ["step_00000016", "step_00000024"]
+    assert not (newest / "stray").exists()
+
+
+def empty_tensors(checkpoint):
+    for path in checkpoint.glob("*.distcp"):
+        path.write_bytes(b"")
+
+
+def truncate_tensors(checkpoint):
+    for path in checkpoint.glob("*.distcp"):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def remove_tensors(checkpoint):
+    for path in checkpoint.glob("*.distcp"):
+        path.unlink()
+
+
+def remove_metadata(checkpoint):
+    (checkpoint / ".metadata").unlink()
+
+
+def empty_metadata(checkpoint):
+    (checkpoint / ".metadata").write_bytes(b"")
+
+
+def empty_progress(checkpoint):
+    (checkpoint / "progress.json").write_text("")
+
+
+def empty_rng(checkpoint):
+    (checkpoint / "rng_rank_0.pt").write_bytes(b"")
+
+
+DAMAGES = [
+    *(empty_tensors, truncate_tensors, remove_tensors),
+    *(remove_metadata, empty_metadata, empty_progress, empty_rng),
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_from_a_damaged_checkpoint_back_to_the_one_before(run, whole_run, tiny_rows, damage, capfd):
+    """The run ends in the same numbers, the user is told, and the damaged one is replaced."""
+    damage(run / "checkpoints" / "step_00000024")
+    resumed(tiny_rows, run)
+    runs.assert_same_run(whole_run, run)
+    told = [line for line in capfd.readouterr().err.splitlines() if "step_00000024" in line]
+    assert len(told) == 1
+    assert "step_00000016" in told[0]
+    assert names(run) == ["step_00000016", "step_00000024", "step_00000024.damaged"]
+    resumed(tiny_rows, run)
+    assert "damaged" not in capfd.readouterr().err
+
+
+def test_nothing_but_damaged_ones(run, tiny_rows):
+    for checkpoint in complete(run / "checkpoints"):
+        truncate_tensors(checkpoint)
+    before = names(run)
+    with pytest.raises(DataError, match=r"checkpoint.*(does not|cannot).*Remedy: .*overwrite=true"):
+        resumed(tiny_rows, run)
+    assert names(run) == before, "nothing is thrown away"
+
+
+def test_a_checkpoint_of_another_model(run, tiny_rows):
+    """Refused in one short line, and no checkpoint is taken for damaged."""
+    before = names(run)
+    (run / "config.yaml").unlink()  # else the config is found to be another, see test_resume
+    with pytest.raises(DataError, match="does not fit this model and plan") as raised:
+        runs.trained(tiny_rows, run, *C2AL, "resume=true", "model.dim=16")
+    assert len(str(raised.value)) < 1000
+    assert names(run) == before
+
+
+def test_how_many_are_kept(tiny_rows, tmp_path):
+    options = ("training.checkpoint_every=4", "training.evaluations=0", "training.snapshots=0")
+    runs.trained(tiny_rows, tmp_path / "three", *options, "training.keep_checkpoints=3")
+    assert names(tmp_path / "three") == ["step_00000016", "step_00000020", "step_00000024"]
+    runs.trained(tiny_rows, tmp_path / "one", *options, "training.keep_checkpoints=1")
+    assert names(tmp_path / "one") == ["step_00000024"]
+
+
+def test_the_best_is_kept_however_old(tiny_rows, tmp_path):
+    """A learning rate that only makes it worse: the first evaluation stays the best."""
+    options = ("training.early_stopping=9", "training.evaluations=12", "training.dense.learning_rate=0.3")
+    report = runs.trained(tiny_rows, tmp_path / "run", *options, "training.checkpoint_every=4", "training.warmup=0")
+    best = report["progress"]["best_step"]
+    assert best < 16
+    assert names(tmp_path / "run") == [f"step_{best:08d}", "step_00000020", "step_00000024"]
+
+
+def test_progress_is_that_of_the_step(whole_run):
+    progress = json.loads((whole_run / "checkpoints" / "step_00000016" / "progress.json").read_text())
+    assert (progress["step"], progress["step_in_epoch"], progress["rows"]) == (16, 16, 16 * 128)
