@@ -106,7 +106,7 @@ def test_bad_row_stops_all_ranks_with_one_error(
     assert where in raised[0]
     assert f"value {shown}). Remedy: " in raised[0]
     assert ranks.calls == [1 + 4] * 2  # windows of 16 rows: the fourth is bad
-    assert not reader_threads()
+    assert not [thread for thread in threading.enumerate() if thread.name == "c2al-reader"]
 
 
 def test_bad_footer_stops_all_ranks(prepared: Prepared, tmp_path: Path) -> None:
