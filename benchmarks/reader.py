@@ -13,27 +13,25 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
 from benchmarks.record import record
+from benchmarks.rows import write_rows
 from c2al.data.reader import Reader
-from c2al.data.writer import write_splits
 from c2al.schema import CohortAxis, DenseColumn, Schema, SparseColumn
 
 WANTED_ROWS_PER_S = 1_000_000
 NUM_SINGLE, NUM_DENSE, NUM_COHORTS = 20, 4, 7
 TABLE_ROWS = (100_000, 10_000, 1_000, 100)  # of the single-valued features in turn
 BAG_ROWS, LONGEST_BAG = 50_000, 20
-ROWS_AT_A_TIME = 262_144
 
 
 @dataclass
@@ -132,25 +130,7 @@ def _generate(folder: str, num_rows: int, num_bags: int) -> None:
     dense = [DenseColumn(f"d{i}") for i in range(NUM_DENSE)]
     axes = [CohortAxis(f"a{i}", tuple(str(cohort) for cohort in range(NUM_COHORTS))) for i in range(2)]
     schema = Schema("benchmark", "label", (*singles, *bags), tuple(dense), tuple(axes), "weight")
-    tables = (("train", table) for table in _tables(schema, num_rows))
-    schema.splits.update(write_splits(folder, tables, label="label", weight="weight"))
-    schema.save(folder)
-
-
-def _tables(schema: Schema, num_rows: int) -> Iterator[pa.Table]:
-    random = np.random.default_rng(0)
-    for first in range(0, num_rows, ROWS_AT_A_TIME):
-        size = min(ROWS_AT_A_TIME, num_rows - first)
-        columns: dict[str, pa.Array] = {}
-        for column in schema.sparse:
-            offsets = np.concatenate([[0], np.cumsum(random.integers(0, LONGEST_BAG + 1, size))])
-            ids = random.integers(0, column.num_rows, offsets[-1] if column.multi else size).astype(np.int32)
-            columns[column.name] = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), ids) if column.multi else ids
-        columns |= {column.name: random.normal(size=size).astype(np.float32) for column in schema.dense}
-        columns |= {axis.column: random.integers(-1, NUM_COHORTS, size).astype(np.int16) for axis in schema.axes}
-        columns["label"] = (random.random(size) < 0.1).astype(np.int8)
-        columns["weight"] = random.uniform(0.5, 2, size).astype(np.float32)
-        yield pa.table(columns)
+    write_rows(folder, schema, num_rows, longest_bag=LONGEST_BAG)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,11 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torchrec.distributed.embeddingbag import EmbeddingBagCollectionSharder
-from torchrec.distributed.model_parallel import DistributedModelParallel
+from torchrec.distributed.model_parallel import (
+    DataParallelWrapper,
+    DefaultDataParallelWrapper,
+    DistributedModelParallel,
+)
 from torchrec.distributed.sharding_plan import (
     ParameterShardingGenerator,
     column_wise,
@@ -62,9 +66,18 @@ def shard(
         device=ranks.device,
         plan=ShardingPlan(plan={path: plan}),
         sharders=[EmbeddingBagCollectionSharder()],
+        data_parallel_wrapper=DefaultDataParallelWrapper() if ranks.world_size > 1 else OneRank(),
     )
     fill_tables(sharded, seed=seed)
     return sharded
+
+
+class OneRank(DataParallelWrapper):
+    """No DDP around the dense part of a single rank: it would copy gradients and sum them with nobody's."""
+
+    def wrap(self, dmp: DistributedModelParallel, env: ShardingEnv, device: torch.device) -> None:
+        """Only move it to the device."""
+        dmp.module.to(device)
 
 
 def find_tables(model: nn.Module) -> tuple[str, EmbeddingBagCollection]:
