@@ -67,17 +67,22 @@ def print_data(schema: Schema, folder: str) -> None:
     console = Console()
     console.print(table)
     for note in ("found", "check_numbers"):
-        if isinstance(rows := schema.notes.get(note), list) and rows:
-            detail = Table(title=note.replace("_", " "))
-            for column in rows[0]:
-                detail.add_column(column)
-            for row in rows:
-                detail.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()))
-            console.print(detail)
-        elif rows:
-            console.print({note: rows})
+        rows = schema.notes.get(note)
+        if isinstance(rows, dict):
+            rows = [{"": name, **values} for name, values in rows.items() if isinstance(values, dict)]
+        if rows:
+            console.print(_details(note.replace("_", " "), rows))
     axes = ", ".join(f"{axis.name} ({len(axis.cohorts)})" for axis in schema.axes)
     print(f"{len(schema.sparse)} sparse and {len(schema.dense)} dense columns; cohort axes: {axes or 'none'}")
+
+
+def _details(title: str, rows: Sequence[dict[str, Any]]) -> Table:
+    table = Table(title=title)
+    for name in rows[0]:
+        table.add_column(name.replace("_", " "), justify="right" if isinstance(rows[0][name], int) else "left")
+    for row in rows:
+        table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()))
+    return table
 
 
 def print_metrics(metrics: dict[str, Any]) -> None:
