@@ -45,13 +45,16 @@ def main() -> None:
         return
     try:
         raise SystemExit(run(verb, words))
-    except DataError as error:
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except Exception as raised:
+        error = _at_fault(raised)
+        if error is None:
+            raise
         rank = int(os.environ.get("RANK", 0))
         if rank == 0 or not error.agreed:
             print(f"c2al: {f'[rank {rank}] ' if rank else ''}{error}", file=sys.stderr, flush=True)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
 
 
 def run(verb: str, words: list[str]) -> int:
@@ -67,17 +70,30 @@ def run(verb: str, words: list[str]) -> int:
 
         return doctor.report(doctor.check())
     assert name is not None
-    if {"-m", "--multirun"} & set(words):
-        return _multirun(verb, name, [word for word in words if word not in ("-m", "--multirun")])
-    files = [word.removeprefix("--config=") for word in words if word.startswith("--config=")]
-    overrides = [word for word in words if not word.startswith("--")]
+    flags, overrides = _flags(verb, words)
+    if {"-m", "--multirun"} & set(flags):
+        return _multirun(verb, name, overrides)
+    files = [flag.removeprefix("--config=") for flag in flags if flag.startswith("--config=")]
     config = _load(files[0], overrides) if files else compose(name, overrides)
-    if "--cfg" in words:
+    if "--cfg" in flags:
         from omegaconf import OmegaConf
 
         print(OmegaConf.to_yaml(config))
         return 0
-    return _program(verb, words)(config)
+    return _program(verb, overrides)(config)
+
+
+def _flags(verb: str, words: list[str]) -> tuple[list[str], list[str]]:
+    """Flags and overrides, apart; a DataError at a flag that there is not."""
+    overrides = [word for word in words if not word.startswith("-")]
+    if "--cfg" in words and overrides and words.index("--cfg") + 1 == words.index(overrides[0]):
+        overrides = overrides[overrides[0] in ("job", "hydra", "all") :]  # as Hydra has it: --cfg job
+    flags = [word for word in words if word.startswith("-")]
+    known = ["-m", "--multirun", "--cfg", *(["--config=FILE"] if verb == "train" else []), "--help"]
+    for flag in flags:
+        if flag not in known and not (verb == "train" and flag.startswith("--config=")):
+            raise DataError("no such flag", value=flag, remedy=_nearest(flag, known))
+    return flags, overrides
 
 
 def compose(name: str, overrides: list[str]) -> Any:
@@ -112,42 +128,90 @@ def _program(verb: str, words: list[str]) -> Callable[[Any], int]:
 
 
 def _load(path: str, overrides: list[str]) -> Any:
-    from omegaconf import OmegaConf
+    from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
+    remedy = "name the config.yaml of a run's folder"
     try:
         config = OmegaConf.load(path)
     except OSError as error:
-        raise DataError(f"no config there: {error.strerror}", file=path, remedy="mend --config=…") from None
+        raise DataError(f"no config there: {error.strerror}", file=path, remedy=remedy) from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise DataError(f"the config is no YAML: {str(error).splitlines()[0]}", file=path, remedy=remedy) from None
+    lacking = sorted(set(compose("config", [])) - set(config)) if isinstance(config, DictConfig) else ["all keys"]
+    if lacking:
+        raise DataError(f"not the config of a run: it lacks {', '.join(lacking)}", file=path, remedy=remedy)
     OmegaConf.set_struct(config, True)
-    return OmegaConf.merge(config, OmegaConf.from_dotlist(overrides))
+    for word in overrides:
+        key, _, value = word.partition("=")
+        try:
+            if isinstance(OmegaConf.select(config, key), DictConfig):
+                whole = f"a whole config's {key} cannot be swapped"
+                raise DataError(whole, value=word, remedy=f"set keys such as {key}.…=, or leave out --config")
+            OmegaConf.update(config, key, OmegaConf.select(OmegaConf.from_dotlist([f"x={value}"]), "x"))
+        except OmegaConfBaseException:
+            raise DataError(
+                "no such key in the config", value=key, remedy=_nearest(key, sorted(_keys(config)))
+            ) from None
+    return config
 
 
 def _multirun(verb: str, name: str, overrides: list[str]) -> int:
     """Hydra's own multirun, so that its launchers work; each job has its values in its name, hence its own folder."""
     import hydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
 
-    sys.argv = [f"c2al {verb}", "--multirun", *_renamed(overrides)]
-    sys.argv += ["hydra.sweep.dir=outputs/multirun", "hydra.sweep.subdir=hydra", "hydra.output_subdir=null"]
-    sys.argv += ["hydra.job.chdir=false", "hydra/job_logging=disabled", "hydra/hydra_logging=disabled"]
-    os.environ["C2AL_VERB"] = verb
-    hydra.main(version_base="1.3", config_path="pkg://c2al.conf", config_name=name)(_job)()
+    try:
+        parsed = OverridesParser.create().parse_overrides(_renamed(overrides))
+        same = [override.get_key_element() for override in parsed if not override.is_sweep_override()]
+        sys.argv = [f"c2al {verb}", "--multirun", *_renamed(overrides)]
+        sys.argv += ["hydra.sweep.dir=outputs/multirun", "hydra.sweep.subdir=hydra", "hydra.output_subdir=null"]
+        sys.argv += ["hydra.job.chdir=false", "hydra/job_logging=disabled", "hydra/hydra_logging=disabled"]
+        sys.argv += [f"hydra.job.config.override_dirname.exclude_keys=[{','.join(same)}]"]
+        os.environ |= {"C2AL_VERB": verb, "HYDRA_FULL_ERROR": "1"}  # errors come here whole
+        hydra.main(version_base="1.3", config_path="pkg://c2al.conf", config_name=name)(_job)()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise _at_fault(error) or _explained(error, name, overrides) from None
     return 0
 
 
 def _job(config: Any) -> int:
     from hydra.core.hydra_config import HydraConfig
-    from omegaconf import OmegaConf, open_dict
+    from omegaconf import OmegaConf
 
-    job = HydraConfig.get().job
-    if "name" in config and not any(word.startswith("name=") for word in HydraConfig.get().overrides.task):
-        with open_dict(config):
-            config.name = f"{OmegaConf.to_container(config, resolve=True)['name']},{job.override_dirname}"  # type: ignore
-    return _program(os.environ["C2AL_VERB"], list(HydraConfig.get().overrides.task))(config)
+    job, words = HydraConfig.get().job, list(HydraConfig.get().overrides.task)
+    for key in ("name", "study.name"):
+        if OmegaConf.select(config, key) and not any(word.startswith(f"{key}=") for word in words):
+            OmegaConf.update(config, key, f"{OmegaConf.select(config, key)},{job.override_dirname.replace('/', '_')}")
+    return _program(os.environ["C2AL_VERB"], words)(config)
 
 
 def _renamed(overrides: list[str]) -> list[str]:
     """``from=DIR`` as users say it; ``from`` is no name that Python's functions can take."""
     return [re.sub(r"^from=", "folder=", word) for word in overrides]
+
+
+def _at_fault(error: BaseException) -> DataError | None:
+    """The input's fault behind an error, if that is what it is; Hydra wraps what the programs that it calls raise."""
+    if isinstance(error, DataError):
+        return error
+    if "omegaconf" not in sys.modules:
+        return None
+    from hydra.errors import InstantiationException
+    from omegaconf.errors import MissingMandatoryValue
+
+    if isinstance(error, MissingMandatoryValue):
+        return DataError("a value is missing", value=error.full_key, remedy=f"give {error.full_key}=…")
+    if isinstance(error, InstantiationException) and (cause := error.__cause__):
+        where = str(error).partition("full_key: ")[2] or None
+        refused = isinstance(cause, ValueError) or "unexpected keyword argument" in str(cause)
+        return _at_fault(cause) or (
+            DataError(f"the config does not fit: {cause}", value=where, remedy="mend it there") if refused else None
+        )
+    return None
 
 
 def _explained(error: Exception, name: str, overrides: list[str]) -> DataError:
@@ -171,13 +235,14 @@ def _is_choice(word: str) -> bool:
 
 
 def _keys(config: Any, prefix: str = "") -> Iterator[str]:
-    for key in config:
-        path = f"{prefix}{key}"
-        yield path
-        from omegaconf import DictConfig, OmegaConf
+    from omegaconf import DictConfig, OmegaConf
 
-        if not OmegaConf.is_missing(config, key) and isinstance(config[key], DictConfig):
-            yield from _keys(config[key], f"{path}.")
+    for key in config:
+        yield f"{prefix}{key}"
+        if OmegaConf.is_missing(config, key) or OmegaConf.is_interpolation(config, key):
+            continue
+        if isinstance(config[key], DictConfig):
+            yield from _keys(config[key], f"{prefix}{key}.")
 
 
 def _nearest(word: str, known: list[str]) -> str:
