@@ -4,9 +4,15 @@ import json
 
 import pytest
 import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torchrec.distributed.model_parallel import DefaultDataParallelWrapper
 
+from c2al.embedding.tables import embedding_tables
+from c2al.embedding.tokens import FeatureTokens
 from c2al.parallel import ranks as process_group
-from c2al.parallel.shard import find_tables
+from c2al.parallel.plan import place_tables
+from c2al.parallel.shard import find_tables, shard
 from tests import runs
 from tests.parallel import sharded_world
 from tests.parallel.sharded_world import PLANS
@@ -69,12 +75,31 @@ def test_both_ranks_hold_tables(two_ranks):
 
 
 def test_tables_are_found_by_their_path():
-    from torch import nn
-
-    from c2al.embedding.tables import embedding_tables
-    from c2al.embedding.tokens import FeatureTokens
-
     tables = embedding_tables(sharded_world.COLUMNS, dim=8)
     model = nn.ModuleDict({"ranker": nn.ModuleDict({"embedding": FeatureTokens(tables, None)})})
     assert find_tables(model) == ("ranker.embedding.tables", tables)
     assert tables.embedding_bags["table_type"].weight.device == torch.device("meta")
+
+
+def test_one_rank_has_no_ddp_and_the_same_names(monkeypatch):
+    """A checkpoint of one rank and one of many hold the same keys."""
+
+    def sharded() -> nn.Module:
+        columns, dim = sharded_world.COLUMNS, sharded_world.DIM
+        model = nn.ModuleDict({"tokens": FeatureTokens(embedding_tables(columns, dim=dim), None), "y": nn.Linear(2, 1)})
+        places = place_tables(
+            columns, dim=dim, sharding="table_wise", world_size=1, ranks_per_host=1, optimizer="adagrad"
+        )
+        return shard(model, placements=places, optimizer="adagrad", learning_rate=0.1, eps=1e-6, ranks=ranks, seed=0)
+
+    ranks = process_group.start()
+    try:
+        alone = sharded()
+        monkeypatch.setattr("c2al.parallel.shard.OneRank", DefaultDataParallelWrapper)
+        wrapped = sharded()
+    finally:
+        process_group.stop()
+    assert not any(isinstance(each, DistributedDataParallel) for each in alone.modules())
+    assert any(isinstance(each, DistributedDataParallel) for each in wrapped.modules())
+    assert list(alone.state_dict()) == list(wrapped.state_dict())
+    assert [name for name, _ in alone.named_parameters()] == [name for name, _ in wrapped.named_parameters()]
