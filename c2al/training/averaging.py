@@ -11,7 +11,8 @@ from torch import nn
 class WeightAverage:
     """``average <- decay * average + (1 - decay) * weights``, every ``every`` steps with ``decay ** every``.
 
-    In the first steps the decay is min(decay, (1 + t) / (10 + t)), so that the initial weights are soon forgotten.
+    The first ``10 * every`` steps are all taken in, and the decay is min(decay, (1 + t) / (10 + t)), so that the
+    initial weights are soon forgotten and an early evaluation does not see them.
     """
 
     def __init__(self, sharded: nn.Module, *, decay: float, every: int = 10) -> None:
@@ -21,9 +22,10 @@ class WeightAverage:
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Take the weights after step ``step`` into the average."""
-        if step % self.every:
+        every = self.every if step > 10 * self.every else 1
+        if step % every:
             return
-        decay = min(self.decay, (1 + step) / (10 + step)) ** self.every
+        decay = min(self.decay, (1 + step) / (10 + step)) ** every
         for average, weights in self._pairs():
             average.lerp_(weights, 1 - decay)
 
