@@ -73,6 +73,8 @@ def run_all(runs: Sequence[Run], *, workers: int, devices: int = 0, title: str =
         finally:
             for _, process in underway.values():
                 process.terminate()
+            for _, process in underway.values():
+                process.wait()  # else a study started again would find them still writing
         watch.update()
 
 
@@ -148,10 +150,10 @@ class Watch:
 
 
 class _Tail:
-    """The growing ``metrics.jsonl`` of one run."""
+    """The growing ``metrics.jsonl`` of one run; a resumed run puts a shorter one in its place."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.position = path, 0
+        self.path, self.position, self.inode = path, 0, 0
         self.step, self.num_steps = 0, 0
         self.train: dict[str, Any] = {}
         self.validation: dict[str, Any] = {}
@@ -159,12 +161,14 @@ class _Tail:
     def read(self) -> None:
         if not self.path.exists():
             return
-        with self.path.open() as file:
+        with self.path.open("rb") as file:
+            if (inode := os.fstat(file.fileno()).st_ino) != self.inode:
+                self.inode, self.position, self.step = inode, 0, 0
             file.seek(self.position)
-            for line in iter(file.readline, ""):
-                if not line.endswith("\n"):
+            for line in iter(file.readline, b""):
+                if not line.endswith(b"\n"):
                     break
-                self.position += len(line.encode())
+                self.position += len(line)
                 self._take(json.loads(line))
 
     def _take(self, line: dict[str, Any]) -> None:

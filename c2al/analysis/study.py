@@ -57,6 +57,8 @@ def run_study(plan: Plan, *, compose: Compose, find_pairs: FindPairs) -> dict[st
     ``compose`` makes a run's config from overrides; ``find_pairs(run, folder)`` writes a run's ``pairs.json`` there.
     """
     plan.check()
+    for arm in plan.arms:
+        _runs(plan, arm, compose, pair=None)  # an arm that cannot be composed stops the study before it has trained any
     started = time.perf_counter()
     folder = Path(plan.folder)
     folder.mkdir(parents=True, exist_ok=True)
