@@ -1,0 +1,121 @@
+"""What the verbs do with their configs, from prepared rows to pairs, plans and pages."""
+
+import json
+import shutil
+
+import pytest
+
+from c2al import verbs
+from c2al.cli import compose
+from c2al.schema import DataError, Schema
+from tests import runs
+
+
+@pytest.fixture(scope="module")
+def run(tiny_rows, tmp_path_factory):
+    """A finished baseline."""
+    folder = tmp_path_factory.mktemp("verbs") / "run"
+    runs.trained(tiny_rows, folder)
+    return folder
+
+
+def test_prepare_makes_rows_and_shows_them(tmp_path, capsys):
+    config = compose("prepare", ["source=synthetic", f"to={tmp_path}/rows", "rows=2000", "contrast=0"])
+    assert verbs.prepare(config) == 0
+    schema = Schema.load(f"{tmp_path}/rows")
+    assert {name: split.rows for name, split in schema.splits.items()} == {
+        "train": 1600,
+        "validation": 200,
+        "test": 200,
+    }
+    printed = capsys.readouterr().out
+    assert "1,600" in printed
+    assert "segment (5)" in printed
+
+
+def test_evaluate_prints_every_cohort(run, capsys):
+    assert verbs.evaluate(compose("evaluate", [f"run={run}", "split=validation", "axes=[segment]"])) == 0
+    printed = capsys.readouterr().out
+    assert "overall" in printed
+    assert "occasional" in printed
+    assert "islands" not in printed
+
+
+def test_discover_writes_pairs_that_training_takes(run, tiny_rows, tmp_path, capsys):
+    own = [f"to={tmp_path}/found", "min_rows=50", "num_permutations=99", "num_bootstraps=20", "axes=[segment]"]
+    assert verbs.discover(compose("discover", [f"run={run}", *own])) == 0
+    pairs = json.loads((tmp_path / "found" / "pairs.json").read_text())["pairs"]
+    assert {pair["axis"] for pair in pairs} == {"segment"}
+    assert (tmp_path / "found" / "pairs.png").exists()
+    assert f"cohorts.pair={tmp_path}/found/pairs.json" in capsys.readouterr().out
+    report = runs.trained(
+        tiny_rows,
+        tmp_path / "run",
+        *("method=c2al", f"cohorts.pair={tmp_path}/found/pairs.json", "training.steps=2"),
+    )
+    assert len(report["config"]["method"]["weighting"]["weights"]) == 3
+
+
+def test_discover_makes_the_scores_that_are_missing(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    (copy / "scores" / "validation.parquet").unlink()
+    metrics = runs.metrics_of(copy)
+    found = verbs.find_pairs(
+        str(copy),
+        to=str(copy),
+        split="validation",
+        axes=["segment"],
+        divergence="js",
+        min_rows=50,
+        num_permutations=99,
+        num_bootstraps=20,
+    )
+    assert found.pairs
+    assert (copy / "scores" / "validation.parquet").exists()
+    assert (copy / "pairs.json").exists()
+    assert runs.metrics_of(copy) == metrics, "the run is as it was"
+
+
+def test_plan_shows_tables_and_ranks(tiny_rows, capsys):
+    own = ["parallel=row_wise", "parallel.world_size=4", f"data.path={tiny_rows}"]
+    assert verbs.plan(compose("config", own)) == 0
+    printed = capsys.readouterr().out
+    for part in ("user", "row_wise", "20,001 × 16", "1.00 times the mean"):
+        assert part in printed
+
+
+def test_plan_refuses_what_cannot_work(tiny_rows):
+    own = ["parallel=column_wise", "parallel.world_size=8", f"data.path={tiny_rows}"]
+    with pytest.raises(DataError, match=r"model\.dim=32"):
+        verbs.plan(compose("config", own))
+
+
+def test_train_prints_metrics_and_where_the_report_is(tiny_rows, tmp_path, capsys):
+    own = runs.overrides(tiny_rows, tmp_path / "run", "training.steps=2")
+    assert verbs.train(compose("config", own)) == 0
+    printed = capsys.readouterr().out
+    assert "calibration" in printed
+    assert f"{tmp_path}/run/report.json" in printed
+
+
+def test_data_that_can_be_made_is_made_once(tmp_path, capsys):
+    config = compose("config", [f"data.path={tmp_path}/rows", "data.prepare.rows=100"])
+    verbs.ensure_data(config)
+    made = (tmp_path / "rows" / "schema.yaml").stat().st_mtime_ns
+    verbs.ensure_data(config)
+    assert (tmp_path / "rows" / "schema.yaml").stat().st_mtime_ns == made
+    assert capsys.readouterr().err.count("making") == 1
+
+
+def test_data_that_cannot_be_made_must_be_there(tmp_path):
+    config = compose("config", ["data=parquet", f"data.path={tmp_path}/rows"])
+    verbs.ensure_data(config)
+    assert not (tmp_path / "rows").exists()
+
+
+@pytest.mark.parametrize(
+    ("verb", "words"), [("report", ["study=nowhere"]), ("discover", ["run=nowhere"]), ("evaluate", ["run=nowhere"])]
+)
+def test_what_is_not_there(verb, words):
+    with pytest.raises(DataError, match=r"no (run|study) there"):
+        getattr(verbs, verb)(compose(verb, words))
