@@ -41,7 +41,8 @@ def markdown(study: dict[str, Any]) -> str:
         f"of {data['name']}; c2al {study['c2al']}, commit {study['commit']}, {study['created']}.",
     ]
     if pair:
-        chance = "" if pair.get("significant", True) else f", which may be chance (Holm p {p_value(pair['p_holm'])})"
+        sure = pair.get("significant", True)
+        chance = "" if sure else ", not a sure one: it may be chance, or differ too little to matter"
         lines.append(f"Pair of cohorts: {pair['axis']}, {pair['head']} (head) against {pair['tail']} (tail){chance}.")
     lines.append(
         "Negative is better. Intervals are paired t over seeds; p is corrected by Holm over all cohorts and arms."
