@@ -61,15 +61,15 @@ def evaluate_splits(
     run: Path,
     average: WeightAverage | None,
     ranks: Ranks,
+    suffix: str = "",
 ) -> dict[str, Any]:
-    """Metrics of each split (of the averaged weights, if any); writes ``scores/<split>.parquet`` of the run."""
+    """Metrics of each split (of the averaged weights, if any); writes ``scores/<split><suffix>.parquet`` of the run."""
     metrics = {}
     for split, reader in readers.items():
         with with_average(average):
             metrics[split], scored = evaluate(sharded, reader, axes=axes, ranks=ranks)
-        write_scores(
-            run / "scores" / f"{split}.parquet", scored, schema=reader.schema, folder=folder, split=split, ranks=ranks
-        )
+        path = run / "scores" / f"{split}{suffix}.parquet"
+        write_scores(path, scored, schema=reader.schema, folder=folder, split=split, ranks=ranks)
     return metrics
 
 

@@ -15,7 +15,10 @@ from c2al.training.train import Training
 
 
 def evaluate_run(run: str, *, split: str, step: int | None, axes: list[str] | None) -> dict[str, Any]:
-    """Metrics of the split; writes ``scores/<split>.parquet`` and ``evaluation_<split>.json`` into the run's folder."""
+    """Metrics of the split; writes ``scores/<split>.parquet`` and ``evaluation_<split>.json`` into the run's folder.
+
+    What is of a ``step`` asked for has ``_step_<step>`` in its names: the run's own scores stay what they are.
+    """
     path = Path(run) / "config.yaml"
     if not path.exists():
         raise DataError("no run there", file=run, remedy="mend run=…: a folder that `c2al train` made")
@@ -31,6 +34,7 @@ def evaluate_run(run: str, *, split: str, step: int | None, axes: list[str] | No
             if step is None and config.training.early_stopping and progress["best_step"] is not None:
                 training.checkpoints.load(progress["best_step"])  # what the report is of
             names = list(axes or training.axes)
+            suffix = "" if step is None else f"_step_{step}"
             metrics = evaluate_splits(
                 training.sharded,
                 {split: build.build_reader(config, ranks, split=split, axes=names, shuffle=False)},
@@ -39,8 +43,9 @@ def evaluate_run(run: str, *, split: str, step: int | None, axes: list[str] | No
                 run=folder.path,
                 average=training.average,
                 ranks=ranks,
+                suffix=suffix,
             )
-            folder.write(f"evaluation_{split}.json", json.dumps(metrics[split], indent=1))
+            folder.write(f"evaluation_{split}{suffix}.json", json.dumps(metrics[split], indent=1))
             return metrics[split]
     finally:
         process_group.stop()

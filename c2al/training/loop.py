@@ -90,16 +90,18 @@ class Loop:
         batches = self.reader.batches(progress.epoch, progress.step_in_epoch)
         self.fed = Fed(batches, progress.step + 1)
         self.pipeline.reset()  # else a pipeline that saw the end of the last epoch would train none of this one
-        while progress.step_in_epoch < steps and progress.step < self.num_steps:
-            started = time.perf_counter()
-            output = self.pipeline.progress(self.fed)
-            progress.seconds += time.perf_counter() - started
-            progress.rows += len(output[1]) * self.world_size
-            progress.step += 1
-            progress.step_in_epoch += 1
-            if progress.step_in_epoch == steps:
-                progress.epoch, progress.step_in_epoch = progress.epoch + 1, 0
-            yield output
-            if progress.step_in_epoch == 0:
-                break
-        self.fed.close()
+        try:
+            while progress.step_in_epoch < steps and progress.step < self.num_steps:
+                started = time.perf_counter()
+                output = self.pipeline.progress(self.fed)
+                progress.seconds += time.perf_counter() - started
+                progress.rows += len(output[1]) * self.world_size
+                progress.step += 1
+                progress.step_in_epoch += 1
+                if progress.step_in_epoch == steps:
+                    progress.epoch, progress.step_in_epoch = progress.epoch + 1, 0
+                yield output
+                if progress.step_in_epoch == 0:
+                    break
+        finally:
+            self.fed.close()

@@ -26,6 +26,7 @@ from c2al.training.events import Snapshots, TrainLog, Validation
 from c2al.training.loop import Loop, Progress
 from c2al.training.resume import refuse_other_config
 from c2al.training.run_folder import RunFolder, provenance
+from c2al.training.settings import check_settings
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class Training:
     def __init__(self, config: DictConfig, ranks: Ranks, folder: RunFolder) -> None:
         self.config, self.ranks, self.folder = config, ranks, folder
         options = config.training
+        together(lambda: check_settings(config))
         self.schema = together(lambda: Schema.load(config.data.path))
         heads = together(lambda: build.auxiliaries(config, self.schema))
         self.placements = together(

@@ -40,7 +40,11 @@ def test_a_split_that_was_not_reported(whole_run):
 
 
 def test_another_step_and_crossed_axes(whole_run):
+    scores = (whole_run / "scores" / "test.parquet").read_bytes()
     metrics = evaluate_run(str(whole_run), split="test", step=16, axes=["segment_x_device"])
+    assert json.loads((whole_run / "evaluation_test_step_16.json").read_text()) == metrics
+    assert (whole_run / "scores" / "test.parquet").read_bytes() == scores, "discovery and studies read these"
+    assert (whole_run / "scores" / "test_step_16.parquet").exists()
     assert metrics["overall"] != runs.report_of(whole_run)["metrics"]["test"]["overall"]
     assert sum(cell["rows"] for cell in metrics["cohorts"]["segment_x_device"].values()) == 600
 
@@ -48,6 +52,11 @@ def test_another_step_and_crossed_axes(whole_run):
 def test_a_step_that_was_not_kept(whole_run):
     with pytest.raises(DataError, match=r"no checkpoint of that step.*16, 24"):
         evaluate_run(str(whole_run), split="test", step=7, axes=None)
+
+
+def test_a_split_that_there_is_not(whole_run):
+    with pytest.raises(DataError, match=r"tets"):
+        evaluate_run(str(whole_run), split="tets", step=None, axes=None)
 
 
 def test_no_run_and_no_checkpoint(whole_run, tmp_path):

@@ -1,0 +1,62 @@
+"""What a run's settings may be, checked before anything is built: one line with the key, not a traceback."""
+
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from c2al.schema import DataError
+
+CHOICES = {
+    "model.pooling": ("mean", "sum"),
+    "parallel.sharding": ("auto", "table_wise", "row_wise", "column_wise", "table_row_wise"),
+    "parallel.pipeline": ("auto", "base", "sparse_dist"),
+    "training.sparse.optimizer": ("adagrad", "rowwise_adagrad", "sgd"),
+    "training.decay": ("linear", "cosine", "constant"),
+    "training.precision": ("fp32", "bf16"),
+}
+COUNTS = {  # the least that each may be
+    **{f"training.{name}": 1 for name in ("batch_size", "window_rows", "log_every", "checkpoint_every")},
+    **{
+        f"training.{name}": 1 for name in ("keep_checkpoints", "steps", "validation_steps", "early_stopping", "threads")
+    },
+    **{f"training.{name}": 0 for name in ("evaluations", "snapshots")},
+    **{"seed": 0, "model.dim": 4, "model.dense_tokens": 1},
+}
+MAY_BE_NULL = {"steps", "validation_steps", "early_stopping", "threads", "average", "max_grad_norm"}
+RANGES = {
+    "training.epochs": (1e-9, 1e9),
+    "training.sparse.learning_rate": (0, 1e30),
+    "training.sparse.eps": (0, 1),
+    "training.dense.learning_rate": (0, 1e30),
+    "training.dense.weight_decay": (0, 1),
+    "training.warmup": (0, 1),
+    "training.average": (0, 1),
+    "training.max_grad_norm": (1e-30, 1e30),
+    "training.timeout_s": (1, 1e6),
+}
+
+
+def check_settings(config: DictConfig) -> None:
+    """DataError at the first setting that cannot be."""
+    for key, choices in CHOICES.items():
+        if (value := OmegaConf.select(config, key)) not in choices:
+            raise _refused(key, value, f"{', '.join(choices[:-1])} or {choices[-1]}")
+    for key, least in COUNTS.items():
+        if not _fits(config, key, int, least, 2**62):
+            raise _refused(key, OmegaConf.select(config, key), f"a whole number from {least}")
+    for key, (low, high) in RANGES.items():
+        if not _fits(config, key, (int, float), low, high):
+            raise _refused(key, OmegaConf.select(config, key), f"a number from {low:g} to {high:g}")
+    if config.model.dim % 4:  # FBGEMM's rows are of 16 bytes or a multiple
+        raise _refused("model.dim", config.model.dim, f"a multiple of 4, such as {4 * -(-config.model.dim // 4)}")
+
+
+def _fits(config: DictConfig, key: str, kind: Any, low: float, high: float) -> bool:
+    value = OmegaConf.select(config, key)
+    if value is None:
+        return key.rsplit(".", 1)[-1] in MAY_BE_NULL
+    return isinstance(value, kind) and not isinstance(value, bool) and low <= value <= high
+
+
+def _refused(key: str, value: object, wanted: str) -> DataError:
+    return DataError(f"{key} cannot be that", value=value, remedy=f"{key}=… {wanted}")

@@ -1,0 +1,146 @@
+"""One folder a run: opened once, written whole, cut back to where a run goes on."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+
+from c2al import __version__
+from c2al.parallel.ranks import Ranks
+from c2al.schema import DataError
+from c2al.training.run_folder import RunFolder, provenance
+
+ALONE = Ranks(rank=0, world_size=1, local_rank=0, local_world_size=1, device=None)
+SECOND = Ranks(rank=1, world_size=1, local_rank=0, local_world_size=1, device=None)
+
+
+@pytest.fixture(autouse=True)
+def _keep_logging():
+    """A run folder takes the root logger for itself."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers, _ = handlers, root.setLevel(level)
+
+
+def open_folder(path, **options):
+    return RunFolder(str(path), ranks=ALONE, **options)
+
+
+def finished(path):
+    with open_folder(path) as folder:
+        folder.write("config.yaml", "a: 1")
+        folder.write_report({"metrics": {}})
+    return path
+
+
+def test_a_run_that_is_there_needs_a_word(tmp_path):
+    run = finished(tmp_path / "run")
+    with pytest.raises(DataError, match=r"a run is there already.*resume=true.*overwrite=true"):
+        open_folder(run)
+    with open_folder(run, resume=True):
+        assert (run / "report.json").exists()
+    with open_folder(run, overwrite=True):
+        assert not (run / "report.json").exists()
+
+
+def test_overwriting_deletes_runs_alone(tmp_path):
+    """A folder that holds no run, say of a mistyped run_dir, keeps what is in it."""
+    (tmp_path / "precious.txt").write_text("x")
+    with open_folder(tmp_path, overwrite=True):
+        assert (tmp_path / "precious.txt").exists()
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"the run folder cannot be made.*mend run_dir"):
+        open_folder(tmp_path / "file" / "run")
+
+
+def test_files_are_whole(tmp_path):
+    with open_folder(tmp_path / "run") as folder:
+        folder.write("config.yaml", "a: 1")
+        folder.write_weights(7, {"a.b": np.arange(3, dtype=np.float32)})
+        folder.write_report({"rows": 5})
+    assert not list((tmp_path / "run").rglob("*.partial"))
+    assert json.loads((tmp_path / "run" / "report.json").read_text()) == {"rows": 5}
+    with np.load(tmp_path / "run" / "weights" / "step_00000007.npz") as file:
+        assert set(file) == {"a.b"}
+        assert file["a.b"].tolist() == [0, 1, 2]
+
+
+def test_other_ranks_write_their_log_alone(tmp_path):
+    finished(tmp_path / "run")
+    with RunFolder(str(tmp_path / "run"), ranks=SECOND, resume=True) as folder:
+        folder.write("config.yaml", "b: 2")
+        folder.write_weights(1, {"a": np.zeros(1)})
+        folder.log_metrics({"step": 1})
+        folder.forget_after(0)
+    assert (tmp_path / "run" / "config.yaml").read_text() == "a: 1"
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+    assert not list((tmp_path / "run" / "weights").iterdir())
+    assert sorted(path.name for path in (tmp_path / "run" / "logs").iterdir()) == ["rank_0.log", "rank_1.log"]
+
+
+def test_what_a_killed_run_wrote_too_far_is_dropped(tmp_path):
+    with open_folder(tmp_path / "run") as folder:
+        for step in (4, 8, 12):
+            folder.log_metrics({"step": step, "split": "train", "loss": 0.5})
+            folder.write_weights(step, {"a": np.zeros(1)})
+        with (folder.path / "metrics.jsonl").open("a") as file:
+            file.write('{"step": 13, "spl')  # the kill came here
+        folder.forget_after(8)
+        folder.log_metrics({"step": 9, "split": "train", "loss": 0.4})
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [4, 8, 9]
+    assert sorted(path.name for path in (tmp_path / "run" / "weights").iterdir()) == [
+        *("step_00000004.npz", "step_00000008.npz"),
+    ]
+
+
+def test_curves_hold_the_numbers_of_the_metrics(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    with open_folder(tmp_path / "run") as folder:
+        for step in (10, 20):
+            folder.log_metrics({"step": step, "epoch": 0, "split": "train", "loss": 1 / step, "losses": [1.0]})
+        folder.log_metrics({"step": 20, "epoch": 0, "split": "validation", "ne": 0.9, "auc": None})
+    curves = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    assert set(curves.Tags()["scalars"]) == {"train/loss", "validation/ne"}
+    assert [(event.step, event.value) for event in curves.Scalars("train/loss")] == [
+        (10, pytest.approx(0.1)),
+        (20, pytest.approx(0.05)),
+    ]
+
+
+def test_a_failure_is_in_the_log_with_its_traceback(tmp_path):
+    def fail():
+        with open_folder(tmp_path / "run"):
+            logging.getLogger("c2al.some").info("step 3")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    text = (tmp_path / "run" / "logs" / "rank_0.log").read_text()
+    assert "INFO c2al.some: step 3" in text
+    assert "the run failed" in text
+    assert "ZeroDivisionError" in text
+
+
+def test_provenance():
+    import torch
+
+    from c2al.parallel.ranks import start, stop
+
+    ranks = start()
+    try:
+        told = provenance(ranks)
+    finally:
+        stop()
+    assert told["c2al"] == __version__
+    assert told["versions"]["torch"] == torch.__version__
+    assert told["versions"]["torchrec"]
+    assert told["hardware"]["device"] == ranks.device.type
+    assert told["world_size"] == 1
+    json.dumps(told)
