@@ -48,7 +48,8 @@ def markdown(study: dict[str, Any]) -> str:
         "Negative is better. Intervals are paired t over seeds; p is corrected by Holm over all cohorts and arms."
     )
     for arm in arms(study):
-        lines += ["", f"## {arm}", "", " ".join(sentences(study, arm)), "", *_table(study, arm)]
+        overrides = " ".join(study["arms"][arm].get("overrides", []))
+        lines += ["", f"## {arm}", "", f"`{overrides}`", "", " ".join(sentences(study, arm)), "", *_table(study, arm)]
     return "\n".join(lines) + "\n"
 
 

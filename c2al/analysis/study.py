@@ -128,7 +128,9 @@ def _runs(plan: Plan, arm: str, compose: Compose, *, pair: str | None) -> list[R
     for seed in plan.seeds:
         folder = Path(plan.folder, "runs", arm, f"seed_{seed}")
         own = [*plan.arms[arm], f"seed={seed}", f"run_dir={folder}", "progress=false"]
-        config = compose([*own, *([f"cohorts.pair={pair}"] if pair else [])])
+        config = compose(own)
+        if pair and not _pair_given(config):  # an arm may have a pair of its own
+            config = compose([*own, f"cohorts.pair={pair}"])
         runs.append(Run(arm=arm, seed=seed, folder=folder, config=config))
     return runs
 
