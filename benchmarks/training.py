@@ -78,7 +78,6 @@ class Arm:
         config = compose("config", overrides + settings.overrides)
         self.training = Training(config, ranks, folder)
         self.training.begin()
-        self.training.begin()
         self.stopwatch = Stopwatch(self.training)
         self.steps = iter(self.training.loop)
         self.block()
