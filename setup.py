@@ -24,7 +24,6 @@ REQUIRES = [
     "scipy>=1.11",
     "statsmodels>=0.14.2",
     "pyarrow>=15",
-    "polars>=1.0",
     "fsspec",
     "PyYAML>=6",
     "hydra-core>=1.3.2,<1.4",

@@ -22,7 +22,7 @@ PAIRS = {"2.13": "1.8.0", "2.12": "1.7.0", "2.11": "1.6.0"}  # torch minor -> to
 # As in setup.py, without its upper bounds. torchrec asks for exactly this torchmetrics.
 NEEDS = (
     "torchmetrics==1.0.3 tensordict pyre-extensions iopath tqdm numpy>=1.26 scipy>=1.11 statsmodels>=0.14.2 "
-    "pyarrow>=15 polars>=1.0 fsspec PyYAML>=6 hydra-core>=1.3.2 omegaconf>=2.3 rich>=13 matplotlib>=3.8 "
+    "pyarrow>=15 fsspec PyYAML>=6 hydra-core>=1.3.2 omegaconf>=2.3 rich>=13 matplotlib>=3.8 "
     "tensorboard>=2.15"
 )
 # The steps of PROBE, and the distributions that may be behind each.
@@ -173,7 +173,7 @@ def check_packages(packages: Mapping[str, Package]) -> list[Finding]:
             continue
         shown = found.version if found else "missing"
         findings.append(Finding(name, shown, f"c2al needs {need}", remedy=f"{PIP} install '{need}'"))
-    named = ("torchmetrics", "tensordict", "hydra-core", "numpy", "pyarrow", "polars")
+    named = ("torchmetrics", "tensordict", "hydra-core", "numpy", "pyarrow")
     return findings or [Finding("packages", ", ".join(f"{name} {packages[name].version}" for name in named))]
 
 
