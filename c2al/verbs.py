@@ -1,6 +1,7 @@
 """What each verb does with its config: the programs, and the tables that a person reads."""
 
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,9 @@ def study(config: Any, compose: Callable[[str, list[str]], Any], words: Sequence
     options = config.study
     overrides = [word for word in words if not word.startswith(("study.", "-"))]
     if config.overwrite:
-        shutil.rmtree(options.dir, ignore_errors=True)
+        for name in ("runs", "study.json", "pairs.json", "pairs.png", "report.html", "report.md"):
+            old = Path(options.dir, name)  # what a study makes, and nothing else that the folder may hold
+            shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
     ensure_data(config)
 
     def compose_run(own: Sequence[str]) -> dict[str, Any]:
@@ -166,20 +169,29 @@ def report(config: Any) -> int:
 
 
 def ensure_data(config: Any) -> None:
-    """Make the data that the config can make, where it is not there yet (rank 0; the others wait for the schema)."""
+    """Make the data that the config can make, where it is not there yet (rank 0; the others wait for the schema).
+
+    Rows that are there are used as they are; where ``data.prepare`` would have made others, that is said.
+    """
     from hydra.utils import instantiate
 
-    made = Path(config.data.path) / "schema.yaml" if "://" not in config.data.path else None
-    if config.data.prepare is None or made is None or made.exists():
+    path, made = config.data.path, Path(config.data.path) / "schema.yaml"
+    if config.data.prepare is None or "://" in path:
         return
-    if _is_first():
-        print(f"making {config.data.path} …", file=sys.stderr, flush=True)
-        instantiate(config.data.prepare, to=config.data.path)
-        return
-    import time
-
-    while not made.exists():  # before there is a process group to wait in
+    if not made.exists() and _is_first():
+        print(f"making {path} …", file=sys.stderr, flush=True)
+        instantiate(config.data.prepare, to=path)
+    deadline = time.monotonic() + config.training.timeout_s  # there is no process group yet to wait in
+    while not made.exists():
+        if time.monotonic() > deadline:
+            raise DataError("rank 0 has not made the data", file=path, remedy="make it before: c2al prepare …")
         time.sleep(0.2)
+    schema = Schema.load(path)
+    found = schema.notes | {"rows": sum(split.rows for split in schema.splits.values())}
+    other = [key for key, wanted in config.data.prepare.items() if key in found and found[key] != wanted]
+    if other and _is_first():
+        made_with = ", ".join(f"{key}={found[key]}" for key in other)
+        print(f"{path} is there already, made with {made_with}: data.prepare makes nothing", file=sys.stderr)
 
 
 def _num_gpus() -> int:

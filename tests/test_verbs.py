@@ -119,3 +119,21 @@ def test_data_that_cannot_be_made_must_be_there(tmp_path):
 def test_what_is_not_there(verb, words):
     with pytest.raises(DataError, match=r"no (run|study) there"):
         getattr(verbs, verb)(compose(verb, words))
+
+
+def test_it_is_said_that_rows_were_made_otherwise(tiny_rows, capsys):
+    own = [f"data.path={tiny_rows}", "data.prepare.rows=6000"]
+    verbs.ensure_data(compose("config", own))
+    assert capsys.readouterr().err == ""
+    verbs.ensure_data(compose("config", [*own, "data.prepare.contrast=0"]))
+    assert "is there already, made with contrast=1.0: data.prepare makes nothing" in capsys.readouterr().err
+
+
+def test_a_study_made_anew_leaves_other_files_alone(tiny_rows, tmp_path, monkeypatch):
+    monkeypatch.setattr("c2al.analysis.study.run_study", lambda *_, **__: pytest.fail("far enough"))
+    for name in ("study.json", "mine.txt"):
+        (tmp_path / name).write_text("{}")
+    words = [f"data.path={tiny_rows}", "data.prepare=null", f"study.dir={tmp_path}", "overwrite=true"]
+    with pytest.raises(pytest.fail.Exception, match="far enough"):
+        verbs.study(compose("study", words), compose, words)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
