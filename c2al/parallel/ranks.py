@@ -69,8 +69,8 @@ def keep_freed_memory() -> None:
     """Have glibc keep what tensors free, for the next step's; without glibc, or where the user set it, do nothing.
 
     By default a DHEN step of 4096 rows on a CPU gives its activations back to the system and faults them in again,
-    ten thousand page faults. Kept, a run of 50 steps was 4 % slower to 10 % faster on a quiet machine (three pairs), and
-    4 to 36 % faster on a busy one. The peak of memory is the same.
+    ten thousand page faults. Kept, a run of 50 steps was 4 % slower to 10 % faster on a quiet machine (three pairs),
+    and 4 to 36 % faster on a busy one. The peak of memory is the same.
     """
     m_trim_threshold, m_mmap_threshold = -1, -3  # malloc.h
     if platform.libc_ver()[0] == "glibc" and not {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"} & set(os.environ):
