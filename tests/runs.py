@@ -27,7 +27,7 @@ CLOCK = ("seconds", "rows_per_s")
 
 def overrides(rows: str, run_dir: Path, *own: str) -> list[str]:
     """The command-line words of a small run; ``own`` win."""
-    return [f"data.path={rows}", f"run_dir={run_dir}", *SMALL, *own]
+    return [f"data.path={rows}", "data.prepare=null", f"run_dir={run_dir}", *SMALL, *own]
 
 
 def config(rows: str, run_dir: Path, *own: str) -> DictConfig:
