@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from c2al.analysis.significance import OVERALL, Cell
-from c2al.schema import CohortAxis, DataError, Schema
+from c2al.data.columns import axis_ids, stored_axes
+from c2al.schema import DataError, Schema
 
 MAX_UNITS = 65_536  # more are drawn in this many random groups: as many as any interval needs
 CHUNK = 8_192
@@ -29,7 +30,7 @@ def paired_bootstrap(
     of them together are one matrix product. Cells without rows, or with rows of a single unit, are left out.
     """
     axis_of = {name: schema.axis(name) for name in axes}
-    stored = sorted({part.column for axis in axis_of.values() for part in _stored(axis, schema)})
+    stored = sorted(part.column for part in stored_axes(schema, axes))
     ref = _read(scores_ref, stored, unit=schema.unit is not None)
     arm = _read(scores_arm, [], unit=False)
     if not (np.array_equal(ref["row"], arm["row"]) and np.array_equal(ref["label"], arm["label"])):
@@ -41,7 +42,7 @@ def paired_bootstrap(
     losses = [ref["weight"] * log_loss(side["logit"], ref["label"]) for side in (ref, arm)]
     cells, sums = [OVERALL], [[np.bincount(unit, loss, minlength=num_units) for loss in losses]]
     for name, axis in axis_of.items():
-        id_B = cohort_ids(axis, schema, ref)
+        id_B = axis_ids(schema, axis, ref)
         for cohort, inside in ((cohort, id_B == i) for i, cohort in enumerate(axis.cohorts)):
             if inside.any() and np.ptp(unit[inside]):
                 cells.append((name, cohort))
@@ -58,19 +59,6 @@ def log_loss(logit: np.ndarray, label: np.ndarray) -> np.ndarray:
     """Binary cross-entropy per row in float64, exact for logits of any size."""
     z = logit.astype(np.float64)
     return np.logaddexp(0, z) - label * z
-
-
-def cohort_ids(axis: CohortAxis, schema: Schema, columns: dict[str, np.ndarray]) -> np.ndarray:
-    """Ids of a stored axis, or of a crossed one: id_a * C_b + id_b, and -1 where either is."""
-    if not axis.crosses:
-        return columns[axis.column]
-    first, second = (schema.axis(name) for name in axis.crosses)
-    a, b = columns[first.column].astype(np.int64), columns[second.column].astype(np.int64)
-    return np.where((a < 0) | (b < 0), -1, a * len(second.cohorts) + b)
-
-
-def _stored(axis: CohortAxis, schema: Schema) -> list[CohortAxis]:
-    return [schema.axis(name) for name in axis.crosses] or [axis]
 
 
 def _read(path: str, cohort_columns: list[str], *, unit: bool) -> dict[str, np.ndarray]:

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from c2al.analysis.attention import attention_of, role, snapshots
-from c2al.analysis.bootstrap import cohort_ids
 from c2al.analysis.page import colour
 from c2al.analysis.plots import Chart, histogram, short_layer
+from c2al.data.columns import axis_ids
 from c2al.schema import Schema
 
 Figure = tuple[str, str]
@@ -47,7 +47,7 @@ def score_histograms(
         log10_p = -np.logaddexp(0, -columns["logit"].astype(np.float64)) / np.log(10)
         if not len(edges):
             edges = np.linspace(float(np.quantile(log10_p, 0.0005)), float(np.quantile(log10_p, 0.9995)), num=51)
-        ids = cohort_ids(axis, schema, columns)
+        ids = axis_ids(schema, axis, columns)
         inside = {side: ids == axis.id_of(pair[side]) for side in ("head", "tail")}
         densities[arm] = {s: histogram(log10_p[rows], edges, columns["weight"][rows]) for s, rows in inside.items()}
     top = max((density.max() for sides in densities.values() for density in sides.values()), default=1.0)

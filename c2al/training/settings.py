@@ -4,11 +4,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from c2al.parallel.plan import SHARDINGS
 from c2al.schema import DataError
 
 CHOICES = {
     "model.pooling": ("mean", "sum"),
-    "parallel.sharding": ("auto", "table_wise", "row_wise", "column_wise", "table_row_wise"),
+    "parallel.sharding": ("auto", *SHARDINGS),
     "parallel.pipeline": ("auto", "base", "sparse_dist"),
     "training.sparse.optimizer": ("adagrad", "rowwise_adagrad", "sgd"),
     "training.decay": ("linear", "cosine", "constant"),
