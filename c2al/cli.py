@@ -114,6 +114,9 @@ def compose(name: str, overrides: list[str]) -> Any:
 
 def _program(verb: str, words: list[str]) -> Callable[[Any], int]:
     """The verb's function; where it is imported from is where torch comes in."""
+    from c2al.parallel.quiet import silence
+
+    silence()  # before the first import of fbgemm
     from c2al import verbs
 
     return {

@@ -10,14 +10,29 @@ WARNINGS = (
     r"torch\.jit\.",  # deprecated in torch, still used by torchrec.sparse
     r".*Failed to import: fbgemm_gpu",  # kernels that a CPU build does not have
     r".*split_table_batched_embeddings_ops is now DEPRECATED",
+    r"`_get_pg_default_device` will be deprecated",  # TorchRec 1.6 on torch 2.11, as is the next
+    r"Multiple backends are registered with this ProcessGroup",
 )
-LOGGED = ("is_fx_tracing will return true",)  # torch.fx, on every pipeline
+LOGGED = {  # by logger
+    "torch.fx._symbolic_trace": "is_fx_tracing will return true",  # on every pipeline
+    "root": "_fbgemm_torch_compat_table has no entry for",  # FBGEMM 1.6, a dozen times while it is imported
+}
 
 
 def silence() -> None:
     """Filter exactly the messages above."""
     for message in WARNINGS:
         warnings.filterwarnings("ignore", message=message)
-    logging.getLogger("torch.fx._symbolic_trace").addFilter(
-        lambda record: not any(record.getMessage().startswith(text) for text in LOGGED)
-    )
+    for name, text in LOGGED.items():
+        logging.getLogger(name).addFilter(_Without(text))
+
+
+class _Without(logging.Filter):
+    """Drops what contains a text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return self.text not in record.getMessage()

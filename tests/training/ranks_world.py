@@ -67,6 +67,7 @@ def said(run) -> list[str]:
 
 def main(rows: str, bad_rows: str, out: str) -> None:
     ranks = process_group.start(timeout_s=60, threads=1)
+    leave = process_group.stop
     process_group.start, process_group.stop = lambda **_: ranks, lambda: None  # one group for all that follows
     folder = Path(out)
     runs.trained(rows, folder / "whole", *OPTIONS)
@@ -81,6 +82,7 @@ def main(rows: str, bad_rows: str, out: str) -> None:
         "no_rows": said(lambda: runs.trained(rows if ranks.rank else f"{rows}_none", folder / "none", *OPTIONS)),
     }
     (folder / f"rank_{ranks.rank}.json").write_text(json.dumps(found))
+    leave()
 
 
 if __name__ == "__main__":
