@@ -17,7 +17,7 @@ VERBS = {  # verb: (what it does, its config in conf/)
     "train": ("one run: data=… data.path=DIR model=dhen method=baseline|c2al", "config"),
     "evaluate": ("metrics of a run on a split, overall and per cohort: run=DIR split=test", "evaluate"),
     "discover": ("the pairs of cohorts that a run predicts most differently: run=DIR axes=[…]", "discover"),
-    "plan": ("which rank would hold what: parallel=row_wise parallel.world_size=16", "config"),
+    "plan": ("what each rank would hold and spend: parallel=row_wise parallel.world_size=16", "plan"),
     "study": ("baseline, discovery, arms × seeds, a verdict per cohort: experiment=demo", "study"),
     "report": ("report.html of a study again: study=DIR", "report"),
 }
@@ -33,7 +33,8 @@ USAGE = """c2al: ranking models on sharded tables, with cohort-contrastive auxil
 verbs
 """
 GROUPS = {"config": ("data", "model", "method", "parallel", "cohorts", "training"), "prepare": ("source",)}
-GROUPS["study"] = ("experiment", *GROUPS["config"])
+GROUPS |= {"plan": GROUPS["config"], "study": ("experiment", *GROUPS["config"])}
+OPEN = ("ids_per_row", "parallel.bandwidths")  # mappings whose keys are the user's
 CONF = Path(str(files("c2al.conf")))
 
 
@@ -193,8 +194,10 @@ def _job(config: Any) -> int:
 
 
 def _renamed(overrides: list[str]) -> list[str]:
-    """``from=DIR`` as users say it; ``from`` is no name that Python's functions can take."""
-    return [re.sub(r"^from=", "folder=", word) for word in overrides]
+    """Overrides as users say them, in Hydra's words: ``from`` is no name that Python's functions can take, and ``++``
+    is needed where a key of the user's own is set in an open mapping."""
+    renamed = (re.sub(r"^from=", "folder=", word) for word in overrides)
+    return [f"++{word}" if word.split("=")[0].startswith(OPEN) else word for word in renamed]
 
 
 def _at_fault(error: BaseException) -> DataError | None:
@@ -261,6 +264,8 @@ def _help(verb: str, name: str | None) -> str:
     for group in GROUPS.get(name, ()):
         text += f"\n  {group}={'|'.join(sorted(path.stem for path in (CONF / group).glob('*.yaml')))}"
     text += f"\n\nkeys and defaults, from conf/{name}.yaml:\n\n" + (CONF / f"{name}.yaml").read_text()
+    if name == "plan":
+        text += "\nkeys under parallel.:\n\n" + (CONF / "parallel/auto.yaml").read_text()
     if name == "config":
         text += "\nkeys under training. and model.:\n\n" + (CONF / "training/default.yaml").read_text()
         text += "\n" + (CONF / "model/dhen.yaml").read_text()

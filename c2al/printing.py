@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from c2al.parallel.plan import Placement
 from c2al.schema import Schema
 
 
@@ -99,25 +98,3 @@ def print_metrics(metrics: dict[str, Any]) -> None:
             numbers = ("–" if cell[key] is None else f"{cell[key]:.5f}" for key in ("ne", "auc", "calibration"))
             table.add_row(name, *numbers, f"{cell['rows']:,}", f"{cell['positives']:,}")
         Console().print(table)
-
-
-def print_plan(placements: Sequence[Placement], totals: Sequence[dict[str, int]], *, title: str) -> None:
-    """Tables and ranks of a sharding plan, and how evenly the ranks are loaded."""
-    table = Table(title=title)
-    for name in ("table", "rows × dim", "sharding", "ranks", "MiB"):
-        table.add_column(name, justify="left" if name in ("table", "sharding") else "right")
-    for each in placements:
-        where = f"{each.ranks[0]}–{each.ranks[-1]}" if len(each.ranks) > 1 else str(each.ranks[0])
-        mib = each.num_rows * each.dim * 4 / 2**20
-        table.add_row(each.table, f"{each.num_rows:,} × {each.dim}", each.sharding, where, f"{mib:,.2f}")
-    loads = Table(title="load by rank")
-    for name in ("rank", "shards", "weights MiB", "optimizer MiB", ""):
-        loads.add_column(name, justify="right" if name else "left")
-    heaviest = max(each["weight_bytes"] for each in totals)
-    for rank, held in enumerate(totals):
-        weights, state = held["weight_bytes"] / 2**20, held["optimizer_bytes"] / 2**20
-        bar = "█" * round(40 * held["weight_bytes"] / max(1, heaviest))
-        loads.add_row(str(rank), str(held["shards"]), f"{weights:,.2f}", f"{state:,.2f}", bar)
-    Console().print(table, loads)
-    mean = sum(each["weight_bytes"] for each in totals) / len(totals)
-    print(f"balance: the heaviest rank holds {heaviest / max(1, mean):.2f} times the mean")

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from c2al.printing import PrepareBar, print_data, print_metrics, print_pairs, print_plan
+from c2al.printing import PrepareBar, print_data, print_metrics, print_pairs
 from c2al.schema import DataError, Schema
 
 
@@ -83,17 +83,54 @@ def find_pairs(run: str, *, to: str, split: str, axes: Sequence[str] | None, **s
 
 
 def plan(config: Any) -> int:
-    """Preview a sharding plan without starting a rank."""
-    from c2al.parallel.plan import rank_bytes
-    from c2al.training.build import place
+    """Preview a sharding plan, or compare several, without starting a rank. Exit status 2 where it does not fit."""
+    from c2al.analysis.plan_table import comparison_table, plan_tables, plan_words
+    from c2al.parallel.quiet import silence
+    from c2al.training.preview import Planner
 
+    silence()
+    files = _plan_files(config.to)
     ensure_data(config)
-    options, optimizer = config.parallel, config.training.sparse.optimizer
-    schema = Schema.load(config.data.path)
-    placements = place(config, schema, world_size=options.world_size, ranks_per_host=options.ranks_per_host)
-    totals = rank_bytes(placements, world_size=options.world_size, optimizer=optimizer)
-    print_plan(placements, totals, title=f"parallel={options.sharding}, {options.world_size} ranks, {optimizer}")
-    return 0
+    planner = Planner(config, Schema.load(config.data.path))
+    if config.compare:
+        lines = planner.compare(planner.comparable if config.compare is True else list(config.compare))
+        Console().print(comparison_table(lines, title=f"{config.parallel.world_size} ranks, {planner.device}"))
+        _write_plan(files, {"plans": lines, "limit_bytes": planner.limit})
+        return 0 if any(line["fits"] for line in lines) else 2
+    report = planner.report()
+    Console().print(plan_tables(report))
+    print("\n".join(plan_words(report)))
+    _write_plan(files, report)
+    return 0 if report["fits"] else 2
+
+
+def _plan_files(to: Any) -> list[Path]:
+    files = [Path(each) for each in ([to] if isinstance(to, str) else to or [])]
+    for file in files:
+        if file.suffix not in (".json", ".png"):
+            raise DataError(
+                "a plan goes to .json or .png", file=str(file), remedy="to=plan.png, or to=[plan.json,plan.png]"
+            )
+    return files
+
+
+def _write_plan(files: Sequence[Path], report: dict[str, Any]) -> None:
+    import json
+
+    from c2al.analysis.plan_picture import draw, draw_comparison
+
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_name(f"{file.name}.partial")
+        with partial.open("wb") as opened:
+            if file.suffix == ".json":
+                opened.write(json.dumps(report, indent=1).encode())
+            elif "plans" in report:
+                draw_comparison(opened, report["plans"], report["limit_bytes"])
+            else:
+                draw(opened, report)
+        partial.rename(file)
+        print(file)
 
 
 def study(config: Any, compose: Callable[[str, list[str]], Any], words: Sequence[str]) -> int:

@@ -5,7 +5,6 @@ from rich.console import Console
 
 from c2al import printing
 from c2al.cohorts.pairs import Discovery, Pair, Side
-from c2al.parallel.plan import place_tables, rank_bytes
 from c2al.schema import CohortAxis, DenseColumn, Schema, SparseColumn, Split
 
 
@@ -40,16 +39,6 @@ def test_data_shows_splits_notes_and_axes(terminal, capsys):
     assert "2.50000%" in terminal.getvalue()
     assert "12,345" in terminal.getvalue()
     assert "1 sparse and 1 dense columns; cohort axes: country (2)" in capsys.readouterr().out
-
-
-def test_plan_shows_every_table_and_the_balance(terminal, capsys):
-    columns = [SparseColumn("user", 1000), SparseColumn("item", 10)]
-    options = {"world_size": 2, "optimizer": "adagrad"}
-    placements = place_tables(columns, dim=8, sharding="table_wise", ranks_per_host=2, **options)
-    printing.print_plan(placements, rank_bytes(placements, **options), title="two ranks")
-    assert "1,000 × 8" in terminal.getvalue()
-    assert "10 × 8" in terminal.getvalue()
-    assert f"{1000 / 505:.2f} times the mean" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("significant", [True, False])

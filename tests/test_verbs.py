@@ -76,18 +76,51 @@ def test_discover_makes_the_scores_that_are_missing(run, tmp_path):
     assert runs.metrics_of(copy) == metrics, "the run is as it was"
 
 
-def test_plan_shows_tables_and_ranks(tiny_rows, capsys):
-    own = ["parallel=row_wise", "parallel.world_size=4", f"data.path={tiny_rows}"]
-    assert verbs.plan(compose("config", own)) == 0
+def plan(rows, *own):
+    return verbs.plan(compose("plan", [f"data.path={rows}", "data.prepare=null", "parallel.world_size=4", *own]))
+
+
+def test_plan_shows_tables_and_ranks(tiny_rows, tmp_path, capsys):
+    files = [tmp_path / "new" / name for name in ("plan.json", "plan.png")]
+    assert plan(tiny_rows, "parallel=row_wise", f"to=[{files[0]},{files[1]}]") == 0
     printed = capsys.readouterr().out
-    for part in ("user", "row_wise", "20,001 × 16", "1.00 times the mean"):
+    for part in ("user", "row_wise", "20,001 × 16", "1.00 in bytes", "plan.json"):
         assert part in printed
+    assert json.loads(files[0].read_text())["world_size"] == 4
+    assert files[1].read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in files[0].parent.iterdir()) == ["plan.json", "plan.png"]
 
 
-def test_plan_refuses_what_cannot_work(tiny_rows):
-    own = ["parallel=column_wise", "parallel.world_size=8", f"data.path={tiny_rows}"]
-    with pytest.raises(DataError, match=r"model\.dim=32"):
-        verbs.plan(compose("config", own))
+def test_plan_that_does_not_fit_is_shown_and_ends_with_2(tiny_rows, capsys):
+    assert plan(tiny_rows, "parallel=row_wise", "parallel.memory_gib=0.001") == 2
+    printed = capsys.readouterr().out
+    assert "20,001 × 16" in printed
+    assert "does not fit: rank 0 would hold" in printed
+
+
+def test_plans_are_compared(tiny_rows, tmp_path, capsys):
+    files = [tmp_path / name for name in ("plans.json", "plans.png")]
+    own = ["compare=[row_wise,auto,column_wise]", f"to=[{files[0]},{files[1]}]", "model.dim=8"]
+    assert plan(tiny_rows, *own) == 0
+    assert "cannot be cut" in capsys.readouterr().out
+    plans = json.loads(files[0].read_text())["plans"]
+    assert {each["sharding"] for each in plans} == {"row_wise", "auto", "column_wise"}
+    assert plans[-1]["sharding"] == "column_wise"
+    assert files[1].read_bytes().startswith(b"\x89PNG")
+    assert plan(tiny_rows, "compare=true", "parallel.memory_gib=0.001") == 2
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        (["parallel=column_wise", "parallel.world_size=8"], r"model\.dim=32"),
+        (["to=plan.pdf"], r"\.json or \.png .*plan\.pdf"),
+        (["compare=[row_wise,diagonal]"], r"diagonal"),
+    ],
+)
+def test_plan_refuses_what_cannot_work(own, said, tiny_rows):
+    with pytest.raises(DataError, match=said):
+        plan(tiny_rows, *own)
 
 
 def test_train_prints_metrics_and_where_the_report_is(tiny_rows, tmp_path, capsys):

@@ -165,7 +165,7 @@ def place(config: DictConfig, schema: Schema, *, world_size: int, ranks_per_host
 
 def distribute(config: DictConfig, model: TrainingModel, placements: list[Placement], ranks: Ranks) -> nn.Module:
     """Precision and compilation of the dense part, then the tables' fused optimizer, plan and shards."""
-    _prepare_dense(model.ranker, config.training.precision, config.training.compile, ranks.device)
+    prepare_dense(model.ranker, config.training.precision, compiled=config.training.compile, device=ranks.device)
     sparse = config.training.sparse
     return shard(
         model,
@@ -178,7 +178,8 @@ def distribute(config: DictConfig, model: TrainingModel, placements: list[Placem
     )
 
 
-def _prepare_dense(ranker: Ranker, precision: str, compiled: bool, device: torch.device) -> None:
+def prepare_dense(ranker: Ranker, precision: str, *, compiled: bool, device: torch.device) -> None:
+    """Compile the dense part, run it under bf16 autocast, or neither."""
     for part in (ranker.interaction, ranker.heads):
         if compiled:
             part.compile()

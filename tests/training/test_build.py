@@ -126,7 +126,7 @@ def test_bf16_is_of_the_dense_part_alone(tiny_rows, schema):
     ranker = build.build_ranker(config(tiny_rows), schema, num_heads=1)
     x_BFD = torch.randn(4, ranker.embedding.num_tokens, 8)
     exact = ranker.heads(ranker.interaction(x_BFD))
-    build._prepare_dense(ranker, "bf16", False, torch.device("cpu"))
+    build.prepare_dense(ranker, "bf16", compiled=False, device=torch.device("cpu"))
     rounded = ranker.heads(ranker.interaction(x_BFD))
     assert exact.dtype == torch.float32
     assert not torch.equal(exact, rounded.float())

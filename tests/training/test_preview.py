@@ -1,0 +1,96 @@
+"""A plan before it runs: fits or not, what would, and nothing allocated."""
+
+import json
+import resource
+
+import pytest
+
+from c2al.cli import compose
+from c2al.parallel.plan import SHARDINGS
+from c2al.schema import CohortAxis, DataError, DenseColumn, Schema, SparseColumn
+from c2al.training.preview import Planner, balance
+
+SCHEMA = Schema(
+    name="large",
+    label="y",
+    sparse=(SparseColumn("big", 10_000_000_000), SparseColumn("user", 1_000_000), SparseColumn("tags", 30, multi=True)),
+    dense=(DenseColumn("age"),),
+    axes=(CohortAxis("country", ("de", "fr")),),
+)
+
+
+def planner(*words, memory_gib=80, schema=SCHEMA):
+    own = ["data.path=nowhere", "model.dim=64", "parallel.device=cuda", "parallel.world_size=16"]
+    return Planner(compose("plan", [*own, f"parallel.memory_gib={memory_gib}", *words]), schema)
+
+
+def test_ten_billion_rows_are_planned_without_a_byte_of_them():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    report = planner("parallel=row_wise", memory_gib=400).report()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # KiB
+    assert report["fits"]
+    assert sum(rank["weights_bytes"] for rank in report["ranks"]) == 4 * 64 * (10_000_000_000 + 1_000_000 + 30)
+    assert report["heaviest_bytes"] == max(
+        sum(rank[f"{part}_bytes"] for part in ("weights", "optimizer", "dense", "activations"))
+        for rank in report["ranks"]
+    )
+    json.dumps(report)
+
+
+def test_what_does_not_fit_says_how_many_ranks_would():
+    """5.12 TB of weights and state, 72 GiB a device: 66.3 devices at the least, so 9 hosts of 8."""
+    report = planner("parallel=row_wise").report()
+    assert (report["fits"], report["first_over"]) == (False, 0)
+    assert report["remedy"] == "row_wise fits from 72 ranks (9 hosts of 8)"
+    assert planner("parallel=row_wise", "parallel.world_size=72").report()["fits"]
+    assert not planner("parallel=row_wise", "parallel.world_size=64").report()["fits"]
+
+
+def test_what_never_fits_says_which_sharding_would():
+    own = planner("parallel=table_wise")
+    assert own.would_fit() is None
+    assert own.remedy() == "table_wise fits on no number of ranks; row_wise does, from 72 ranks (9 hosts of 8)"
+    assert "nor does any other sharding" in planner("parallel=table_wise", memory_gib=0.1).remedy()
+
+
+def test_plans_compared():
+    """Those that fit first, quickest first, and what is refused last, with the reason."""
+    own = planner("training.sparse.optimizer=rowwise_adagrad", memory_gib=400)
+    lines = own.compare(own.comparable)
+    assert {line["sharding"] for line in lines} == {"auto", *SHARDINGS}
+    fitting = [line["step_ms"] for line in lines if line["fits"]]
+    assert fitting == sorted(fitting)
+    assert [line["fits"] for line in lines] == sorted((line["fits"] for line in lines), reverse=True)
+    assert "row moment of its own" in lines[-1]["refused"]
+
+
+def test_headroom_and_no_limit():
+    assert planner(memory_gib=10).limit == 9 * 2**30
+    assert planner("parallel.headroom=0.5", memory_gib=10).limit == 5 * 2**30
+    unlimited = planner("parallel.device=cpu", memory_gib="null")
+    assert unlimited.limit is None
+    assert unlimited.report()["fits"]
+
+
+def test_ids_of_a_row_count():
+    few, many = (planner(f"ids_per_row.tags={ids}").preview() for ids in (1, 100))
+    assert many.step_ms > few.step_ms
+    assert many.heaviest > few.heaviest
+
+
+def test_rows_of_a_step_count_but_tables_do_not_grow():
+    small, large = (planner(f"training.batch_size={rows}", "method=c2al").preview().memory[0] for rows in (1024, 8192))
+    assert large.activations == pytest.approx(8 * small.activations, rel=0.01)
+    assert (large.weights, large.dense) == (small.weights, small.dense)
+
+
+def test_settings_are_checked_first():
+    with pytest.raises(DataError, match=r"parallel\.sharding"):
+        planner("parallel.sharding=diagonal")
+    with pytest.raises(DataError, match=r"parallel\.device"):
+        planner("parallel.device=abacus")
+
+
+def test_balance():
+    assert balance([1, 2, 3]) == 1.5
+    assert balance([0, 0]) == 1.0
