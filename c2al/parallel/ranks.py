@@ -28,6 +28,7 @@ class Ranks:
     local_rank: int
     local_world_size: int
     device: torch.device
+    timeout_s: float = 300.0  # of every collective
 
     @property
     def is_first(self) -> bool:
@@ -62,6 +63,7 @@ def start(*, timeout_s: float = 300.0, threads: int | None = None) -> Ranks:
         local_rank=local_rank,
         local_world_size=int(os.environ.get("LOCAL_WORLD_SIZE", world_size)),
         device=device,
+        timeout_s=timeout_s,
     )
 
 
