@@ -93,10 +93,10 @@ def plan(config: Any) -> int:
     ensure_data(config)
     planner = Planner(config, Schema.load(config.data.path))
     if config.compare:
-        lines = planner.compare(planner.comparable if config.compare is True else list(config.compare))
-        Console().print(comparison_table(lines, title=f"{config.parallel.world_size} ranks, {planner.device}"))
-        _write_plan(files, {"plans": lines, "limit_bytes": planner.limit})
-        return 0 if any(line["fits"] for line in lines) else 2
+        found = planner.compare(planner.comparable if config.compare is True else list(config.compare))
+        Console().print(comparison_table(found))
+        _write_plan(files, found)
+        return 0 if any(line["fits"] for line in found["plans"]) else 2
     report = planner.report()
     Console().print(plan_tables(report))
     print("\n".join(plan_words(report)))
@@ -126,7 +126,7 @@ def _write_plan(files: Sequence[Path], report: dict[str, Any]) -> None:
             if file.suffix == ".json":
                 opened.write(json.dumps(report, indent=1).encode())
             elif "plans" in report:
-                draw_comparison(opened, report["plans"], report["limit_bytes"])
+                draw_comparison(opened, report)
             else:
                 draw(opened, report)
         partial.rename(file)

@@ -35,9 +35,8 @@ def draw(file: IO[bytes], report: dict[str, Any]) -> None:
     compute = [rank["ms"]["forward_compute"] + rank["ms"]["backward_compute"] for rank in ranks]
     comms = [rank["ms"]["total"] - part for rank, part in zip(ranks, compute, strict=True)]
     _stack(below, {"compute": compute, "comms": comms}, COST)
-    hosts = -(-report["world_size"] // report["ranks_per_host"])
-    title = f"parallel={report['sharding']}: {report['world_size']} ranks on {hosts} host{'s' if hosts > 1 else ''}"
-    above.set_title(title, loc="left", color=INK, fontweight="bold")
+    _title(figure, f"parallel={report['sharding']}", report)
+    below.set_xlim(-0.6, len(ranks) - 0.4)
     above.set_ylabel(f"{unit} on a {report['device']} device", color=INK)
     below.set_ylabel("ms a step, estimated", color=INK)
     below.set_xlabel("rank", color=INK)
@@ -54,10 +53,12 @@ def draw(file: IO[bytes], report: dict[str, Any]) -> None:
     figure.savefig(file, format="png", bbox_inches="tight", facecolor="white")
 
 
-def draw_comparison(file: IO[bytes], lines: Sequence[dict[str, Any]], limit_bytes: int | None) -> None:
+def draw_comparison(file: IO[bytes], comparison: dict[str, Any]) -> None:
     """Write a PNG of ``Planner.compare()``: the heaviest rank's bytes and the estimated cost under each sharding."""
     figure = Figure(figsize=(9, 4.5), dpi=150, layout="constrained")
-    lines = [line for line in lines if "refused" not in line][::-1]  # barh draws upwards
+    lines = [line for line in comparison["plans"] if "refused" not in line][::-1]  # barh draws upwards
+    limit_bytes = comparison["limit_bytes"]
+    _title(figure, "sharding plans", comparison)
     held, cost = figure.subplots(1, 2, sharey=True)
     scale, unit = (2**30, "GiB") if max(line["heaviest_bytes"] for line in lines) >= 2**30 else (2**20, "MiB")
     names = [line["sharding"] for line in lines]
@@ -73,6 +74,12 @@ def draw_comparison(file: IO[bytes], lines: Sequence[dict[str, Any]], limit_byte
         axes.grid(axis="x", alpha=0.25)
         axes.set_axisbelow(True)
     figure.savefig(file, format="png", bbox_inches="tight", facecolor="white")
+
+
+def _title(figure: Figure, what: str, where: dict[str, Any]) -> None:
+    hosts = -(-where["world_size"] // where["ranks_per_host"])
+    text = f"{what}: {where['world_size']} ranks on {hosts} host{'s' if hosts > 1 else ''}, {where['device']}"
+    figure.suptitle(text, x=0.01, ha="left", color=INK, fontweight="bold")
 
 
 def _stack(axes: Axes, parts: Mapping[str, Sequence[float]], styles: Mapping[str, tuple[str, str]]) -> None:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 PARTS = ("weights", "optimizer", "dense", "activations")
 MARKS = {"weights": "█", "optimizer": "▓", "dense": "▒", "activations": "░"}
-BAR = 20
+BAR = 16
 MOST_LINES = 24  # of ranks
 UNITS = {"GiB": 2**30, "MiB": 2**20}
 
@@ -38,10 +38,10 @@ def plan_words(report: dict[str, Any]) -> list[str]:
     return [*lines, f"does not fit: {over}; {report['remedy']}"]
 
 
-def comparison_table(lines: Sequence[dict[str, Any]], *, title: str) -> Table:
+def comparison_table(comparison: dict[str, Any]) -> Table:
     """Of ``Planner.compare()``: one line a sharding, best first."""
-    table = _new(title, "sharding", ("fits", "heaviest rank", "balance", "ms"))
-    for line in lines:
+    table = _new(_where(comparison), "sharding", ("fits", "heaviest rank", "balance", "ms"))
+    for line in comparison["plans"]:
         if "refused" in line:
             table.add_row(line["sharding"], "–", Text(line["refused"].split(". Remedy")[0], style="dim"), "", "")
         else:
@@ -51,11 +51,9 @@ def comparison_table(lines: Sequence[dict[str, Any]], *, title: str) -> Table:
 
 
 def _tables(report: dict[str, Any]) -> Table:
-    hosts = -(-report["world_size"] // report["ranks_per_host"])
-    where = f"{report['world_size']} ranks on {hosts} host{'s' if hosts > 1 else ''}, {report['device']}"
     unit, scale = _unit(max(_heaviest(each, "weight_bytes") for each in report["tables"]))
     table = _new(
-        f"parallel={report['sharding']}, {where}; the heaviest shard of each table",
+        f"parallel={report['sharding']}, {_where(report)}; the heaviest shard of each table",
         "table",
         ("rows × dim", "sharding", "ranks", f"weights\n{unit}", f"optimizer\n{unit}", "compute\nms", "comms\nms"),
     )
@@ -98,12 +96,17 @@ def _ranks(report: dict[str, Any]) -> Table:
     return table
 
 
+def _where(report: dict[str, Any]) -> str:
+    hosts = -(-report["world_size"] // report["ranks_per_host"])
+    return f"{report['world_size']} ranks on {hosts} host{'s' if hosts > 1 else ''}, {report['device']}"
+
+
 def _new(title: str, first: str, others: Sequence[str]) -> Table:
     table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column(first, overflow="fold")
     for name in others:
         text = name in ("sharding", "fits")
-        table.add_column(name, justify="left" if text else "right", overflow="fold")
+        table.add_column(name, justify="left" if text else "right", overflow="fold", no_wrap=name == "rows × dim")
     return table
 
 

@@ -133,9 +133,7 @@ class Planner:
         """Of one plan and size."""
         options = self.config.parallel
         placements = self.place(sharding, world_size)
-        cluster = Cluster(
-            world_size or options.world_size, options.ranks_per_host, self.device, dict(options.bandwidths)
-        )
+        cluster = self._cluster(world_size or options.world_size)
         costs = estimate(
             placements,
             self.tables,
@@ -164,13 +162,15 @@ class Planner:
         """All shardings, the config's own plan among them."""
         return list(dict.fromkeys([self.config.parallel.sharding, "auto", *SHARDINGS]))
 
-    def compare(self, shardings: Sequence[str]) -> list[dict[str, Any]]:
-        """A line for each sharding: those that fit first, the quickest of them on top; refused ones last."""
+    def compare(self, shardings: Sequence[str]) -> dict[str, Any]:
+        """``plans``, a line for each sharding: those that fit first, the quickest of them on top; refused ones last."""
         for sharding in shardings:
             if sharding not in self.comparable:
                 raise DataError("no such sharding", value=sharding, remedy=f"compare={self.comparable}")
         lines = [self._line(sharding) for sharding in shardings]
-        return sorted(lines, key=lambda line: ("refused" in line, not line["fits"], line.get("step_ms", 0.0)))
+        cluster = {**asdict(self._cluster(self.config.parallel.world_size)), "limit_bytes": self.limit}
+        order = sorted(lines, key=lambda line: ("refused" in line, not line["fits"], line.get("step_ms", 0.0)))
+        return {**cluster, "plans": order}
 
     def would_fit(self, sharding: str | None = None) -> int | None:
         """The least number of ranks on which a plan fits; None if no number up to 4,096 does."""
@@ -194,6 +194,10 @@ class Planner:
         return (
             f"{own} fits on no number of ranks; {best} does, from {others[best]:,} ranks{_hosts(others[best], hosts)}"
         )
+
+    def _cluster(self, world_size: int) -> Cluster:
+        options = self.config.parallel
+        return Cluster(world_size, options.ranks_per_host, self.device, dict(options.bandwidths))
 
     def _line(self, sharding: str) -> dict[str, Any]:
         try:

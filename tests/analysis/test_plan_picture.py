@@ -37,7 +37,8 @@ def test_plans_side_by_side():
     """Those that do not fit in grey."""
     line = {"sharding": "row_wise", "fits": True, "heaviest_bytes": 5 * 2**30, "step_ms": 2.0}
     over = line | {"sharding": "table_wise", "fits": False}
-    image = drawn(draw_comparison, [line, over, {"sharding": "grid", "fits": False, "refused": "no"}], 4 * 2**30)
+    plans = [line, over, {"sharding": "grid", "fits": False, "refused": "no"}]
+    image = drawn(draw_comparison, report(plans=plans, limit=4096))
     assert pixels(image, BLUE) > 5000
     assert pixels(image, (0.733, 0.733, 0.733)) > 5000
     assert pixels(image, RED) > 200

@@ -22,13 +22,13 @@ def test_tables_and_ranks_in_80_columns():
 
 
 def test_bars_are_stacked_to_scale():
-    """20 marks for the heaviest rank: 30, 20, 10 and 20 MiB of 80; the others' as long as they are heavy."""
+    """16 marks for the heaviest rank: 30, 20, 10 and 20 MiB of 80; the others' as long as they are heavy."""
     heaviest, others = (
         line.split()[-1] for line in shown(plan_tables(report())).splitlines() if line.rstrip().endswith("░")
     )
-    assert (heaviest.count("█"), heaviest.count("▓"), heaviest.count("▒"), heaviest.count("░")) == (8, 4, 3, 5)
-    assert len(heaviest) == 20
-    assert len(others) == 12
+    assert (heaviest.count("█"), heaviest.count("▓"), heaviest.count("▒"), heaviest.count("░")) == (6, 4, 2, 4)
+    assert len(heaviest) == 16
+    assert len(others) == 10
 
 
 def test_ranks_that_look_alike_are_one_line():
@@ -71,7 +71,7 @@ def test_reasons_once_for_all_tables_of_it():
 def test_a_comparison_shows_what_was_refused_and_why():
     line = {"fits": True, "heaviest_bytes": 20 * 2**30, "balance": 1.5, "step_ms": 12.345}
     refused = {"sharding": "column_wise", "fits": False, "refused": "cannot be cut. Remedy: model.dim=32"}
-    text = shown(comparison_table([{"sharding": "row_wise", **line}, refused], title="plans"))
+    text = shown(comparison_table(report(plans=[{"sharding": "row_wise", **line}, refused])))
     for part in ("yes", "20.0 GiB", "1.50", "12.3", "cannot be cut"):
         assert part in text
     assert "Remedy" not in text

@@ -56,7 +56,7 @@ def test_what_never_fits_says_which_sharding_would():
 def test_plans_compared():
     """Those that fit first, quickest first, and what is refused last, with the reason."""
     own = planner("training.sparse.optimizer=rowwise_adagrad", memory_gib=400)
-    lines = own.compare(own.comparable)
+    lines = own.compare(own.comparable)["plans"]
     assert {line["sharding"] for line in lines} == {"auto", *SHARDINGS}
     fitting = [line["step_ms"] for line in lines if line["fits"]]
     assert fitting == sorted(fitting)
