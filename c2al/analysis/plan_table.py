@@ -123,7 +123,7 @@ def _reasons(tables: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for each in tables:
         if each.get("reason"):
-            found.setdefault(f"{each['sharding']}, {each['reason']}", []).append(each["table"])
+            found.setdefault(f"{each['sharding']} ({each['reason']})", []).append(each["table"])
     return found
 
 

@@ -35,6 +35,7 @@ class Placement:
     dim: int
     sharding: str
     ranks: tuple[int, ...]
+    reason: str = ""  # why ``auto`` chose that
 
     def shards(self) -> list[Shard]:
         """What each rank holds; row shards are blocks of ``ceil(rows / ranks)``, as TorchRec cuts them."""
@@ -67,11 +68,9 @@ def place_tables(
     held = [0] * world_size
     placements = {}
     for column in sorted(columns, key=lambda column: -column.num_rows):
-        kind = sharding
-        if sharding == "auto":
-            kind = "row_wise" if world_size > 1 and column.num_rows > fair_share / 2 else "table_wise"
+        kind, reason = _chosen(column.num_rows, fair_share, world_size) if sharding == "auto" else (sharding, "")
         ranks = _ranks_of(kind, held, ranks_per_host)
-        placement = Placement(column.name, column.num_rows, dim, kind, ranks)
+        placement = Placement(column.name, column.num_rows, dim, kind, ranks, reason)
         for shard in placement.shards():
             held[shard.rank] += shard.rows * shard.columns
         placements[column.name] = placement
@@ -87,6 +86,15 @@ def rank_bytes(placements: Sequence[Placement], *, world_size: int, optimizer: s
             totals[shard.rank]["weight_bytes"] += 4 * shard.rows * shard.columns
             totals[shard.rank]["optimizer_bytes"] += MOMENT_BYTES[optimizer](shard.rows, shard.columns)
     return totals
+
+
+def _chosen(num_rows: int, fair_share: float, world_size: int) -> tuple[str, str]:
+    """A sharding by a table's size, and why."""
+    if world_size == 1:
+        return "table_wise", "one rank holds all"
+    if num_rows > fair_share / 2:
+        return "row_wise", f"more than half of a rank's fair share of {fair_share:,.0f} rows"
+    return "table_wise", "small enough to lie whole where the least is held"
 
 
 def _ranks_of(kind: str, held: list[int], ranks_per_host: int) -> tuple[int, ...]:

@@ -65,7 +65,7 @@ def test_reasons_once_for_all_tables_of_it():
     for table, reason in zip(plan["tables"], ("large", "small"), strict=True):
         table["reason"] = reason
     plan["tables"].append({**plan["tables"][0], "table": "query"})
-    assert plan_words(plan)[:2] == ["row_wise, large: user, query", "table_wise, small: item"]
+    assert plan_words(plan)[:2] == ["row_wise (large): user, query", "table_wise (small): item"]
 
 
 def test_a_comparison_shows_what_was_refused_and_why():

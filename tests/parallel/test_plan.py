@@ -79,6 +79,15 @@ def test_one_rank_holds_all_whole_with_auto():
     assert {(p.sharding, p.ranks) for p in place("auto", 1)} == {("table_wise", (0,))}
 
 
+def test_auto_says_why():
+    """Of all 1,051,032 rows, a fair share of two ranks is 525,516."""
+    reasons = {placement.table: placement.reason for placement in place("auto", 2)}
+    assert reasons["column_1000003"] == "more than half of a rank's fair share of 525,516 rows"
+    assert reasons["column_50000"] == "small enough to lie whole where the least is held"
+    assert {placement.reason for placement in place("auto", 1)} == {"one rank holds all"}
+    assert {placement.reason for placement in place("row_wise", 2)} == {""}
+
+
 def test_bytes_by_hand():
     """A table of 10 x 8 on two ranks: 5 rows each; 4 bytes a weight, a moment a weight, or one a row."""
     columns = [SparseColumn("x", 10)]
