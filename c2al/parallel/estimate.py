@@ -26,7 +26,7 @@ from torchrec.distributed.types import ShardingType
 from torchrec.modules.embedding_modules import EmbeddingBagCollection
 
 from c2al.embedding.tables import table_name
-from c2al.parallel.plan import Placement
+from c2al.parallel.plan import Placement, Shard
 
 TORCHREC_NAMES = {"grid": "grid_shard"}  # where they differ from c2al's
 GIB_PER_S = 2**30 / 1000  # in bytes a ms, the planner's unit
@@ -83,7 +83,7 @@ class Cluster:
 
 
 class _AnySharding(EmbeddingBagCollectionSharder):
-    """Every kind of sharding on every device: which one a table gets is decided, only its cost is asked."""
+    """Every kind of sharding on every device: which one a table gets is decided already, only its cost is asked."""
 
     def sharding_types(self, compute_device_type: str) -> list[str]:
         return [kind.value for kind in ShardingType]
@@ -105,12 +105,22 @@ def estimate(
     constraints = {table_name(each.table): _constraint(each, ids_per_row.get(each.table, 1.0)) for each in placements}
     enumerator = EmbeddingEnumerator(cluster.topology(), batch_size, constraints)
     options = {option.name: option for option in enumerator.enumerate(tables, [_AnySharding()])}
-    for each in placements:
-        options[table_name(each.table)].shards = [
-            PlannedShard(size=[shard.rows, shard.columns], offset=[0, 0]) for shard in each.shards()
-        ]
+    sizes = {each.table: list(dict.fromkeys(_size(shard) for shard in each.shards())) for each in placements}
+    for each in placements:  # enumerated whole, which is quick, and only then cut as the plan cuts it
+        option = options[table_name(each.table)]
+        option.sharding_type = TORCHREC_NAMES.get(each.sharding, each.sharding)
+        option.shards = [PlannedShard(size=list(size), offset=[0, 0]) for size in sizes[each.table]]
     enumerator.populate_estimates(list(options.values()))
-    return {each.table: [_cost(shard.perf) for shard in options[table_name(each.table)].shards] for each in placements}
+    found = {}
+    for each in placements:
+        shards = options[table_name(each.table)].shards
+        by_size = {size: _cost(shard.perf) for size, shard in zip(sizes[each.table], shards, strict=True)}
+        found[each.table] = [by_size[_size(shard)] for shard in each.shards()]
+    return found
+
+
+def _size(shard: Shard) -> tuple[int, int]:
+    return shard.rows, shard.columns
 
 
 def rank_costs(placements: Sequence[Placement], costs: Mapping[str, Sequence[Cost]], world_size: int) -> list[Cost]:
@@ -123,11 +133,10 @@ def rank_costs(placements: Sequence[Placement], costs: Mapping[str, Sequence[Cos
 
 
 def _constraint(placement: Placement, mean_ids: float) -> ParameterConstraints:
-    kind = TORCHREC_NAMES.get(placement.sharding, placement.sharding)
+    replicated = placement.sharding == "data_parallel"
     return ParameterConstraints(
-        sharding_types=[kind],
-        compute_kernels=["dense" if kind == "data_parallel" else "fused"],
-        min_partition=placement.shards()[0].columns,
+        sharding_types=["data_parallel" if replicated else "table_wise"],
+        compute_kernels=["dense" if replicated else "fused"],
         pooling_factors=[mean_ids],
     )
 

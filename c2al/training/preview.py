@@ -93,7 +93,7 @@ class Preview:
 
 
 class Planner:
-    """Previews one config on clusters of any size; model and data are looked at once.
+    """Previews one config, composed from ``conf/plan.yaml``, on clusters of any size; looks at model and data once.
 
     Needs ``schema.yaml`` alone; where there are training files, one footer for the mean number of ids. No table is
     allocated, whatever its size. Raises a DataError at what cannot be.
@@ -186,14 +186,12 @@ class Planner:
         """What would make the config's plan fit, in one line."""
         own, hosts = self.config.parallel.sharding, self.config.parallel.ranks_per_host
         if ranks := self.would_fit():
-            return f"{own} fits from {ranks:,} ranks{_hosts(ranks, hosts)}"
+            return f"{own} would fit on {ranks:,} ranks{_hosts(ranks, hosts)}"
         others = {kind: ranks for kind in SHARDINGS if kind != own and (ranks := self.would_fit(kind))}
         if not others:
             return f"{own} fits on no number of ranks, nor does any other sharding: lower model.dim or batch_size"
         best = min(others, key=lambda kind: others[kind])
-        return (
-            f"{own} fits on no number of ranks; {best} does, from {others[best]:,} ranks{_hosts(others[best], hosts)}"
-        )
+        return f"{own} fits on no number of ranks; {best} would, on {others[best]:,} ranks{_hosts(others[best], hosts)}"
 
     def _cluster(self, world_size: int) -> Cluster:
         options = self.config.parallel

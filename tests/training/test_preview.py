@@ -41,7 +41,7 @@ def test_what_does_not_fit_says_how_many_ranks_would():
     """5.12 TB of weights and state, 72 GiB a device: 66.3 devices at the least, so 9 hosts of 8."""
     report = planner("parallel=row_wise").report()
     assert (report["fits"], report["first_over"]) == (False, 0)
-    assert report["remedy"] == "row_wise fits from 72 ranks (9 hosts of 8)"
+    assert report["remedy"] == "row_wise would fit on 72 ranks (9 hosts of 8)"
     assert planner("parallel=row_wise", "parallel.world_size=72").report()["fits"]
     assert not planner("parallel=row_wise", "parallel.world_size=64").report()["fits"]
 
@@ -49,7 +49,7 @@ def test_what_does_not_fit_says_how_many_ranks_would():
 def test_what_never_fits_says_which_sharding_would():
     own = planner("parallel=table_wise")
     assert own.would_fit() is None
-    assert own.remedy() == "table_wise fits on no number of ranks; row_wise does, from 72 ranks (9 hosts of 8)"
+    assert own.remedy() == "table_wise fits on no number of ranks; row_wise would, on 72 ranks (9 hosts of 8)"
     assert "nor does any other sharding" in planner("parallel=table_wise", memory_gib=0.1).remedy()
 
 
