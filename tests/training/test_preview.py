@@ -6,9 +6,14 @@ import resource
 import pytest
 
 from c2al.cli import compose
+from c2al.parallel import ranks as process_group
+from c2al.parallel.optimizers import Optimizers, Schedule, dense_adam
 from c2al.parallel.plan import SHARDINGS
 from c2al.schema import CohortAxis, DataError, DenseColumn, Schema, SparseColumn
+from c2al.training import build
 from c2al.training.preview import Planner, balance
+from tests import runs
+from tests.live_bytes import LiveBytes
 
 SCHEMA = Schema(
     name="large",
@@ -94,3 +99,51 @@ def test_settings_are_checked_first():
 def test_balance():
     assert balance([1, 2, 3]) == 1.5
     assert balance([0, 0]) == 1.0
+
+
+@pytest.fixture
+def one_rank():
+    yield process_group.start()
+    process_group.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [[], ["model.dim=64"], ["method=c2al", *runs.PAIR]], ids=["dhen", "wide", "c2al"])
+def test_a_step_holds_what_was_said(words, tiny_rows, one_rank):
+    """A real step of 1,024 rows: tables and Adam to the byte, what the step adds within a fifth, and never less."""
+    words = [f"data.path={tiny_rows}", "training.batch_size=1024", "parallel.device=cpu", *words]
+    config, schema = compose("plan", words), Schema.load(tiny_rows)
+    own = Planner(config, schema)
+    said = own.preview(world_size=1).memory[0]
+    heads = build.auxiliaries(config, schema)
+    model = build.build_training_model(config, schema, heads)
+    sharded = build.distribute(config, model, own.place(world_size=1), one_rank)
+    dense = dense_adam(sharded, learning_rate=0.001)
+    optimizers = Optimizers(sharded.fused_optimizer, dense, schedule=Schedule(9), max_grad_norm=1.0)
+    batches = build.build_reader(config, one_rank, split="train", axes=heads.axes, shuffle=True).batches()
+    step(sharded, optimizers, next(batches))
+    batch = next(batches)
+    with LiveBytes() as live:
+        step(sharded, optimizers, batch)
+    parameters = [p for group in dense.param_groups for p in group["params"]]
+    held = [*parameters, *(p.grad for p in parameters), *(m for each in dense.state.values() for m in moments(each))]
+    assert said.dense == sum(tensor.numel() * tensor.element_size() for tensor in held)
+    added = live.peak - own.dense.parameters + 2 * batch_bytes(batch)  # gradients are new in each step; batches are not
+    assert added <= said.activations <= 1.2 * added
+
+
+def step(sharded, optimizers, batch):
+    optimizers.zero_grad()
+    loss, _ = sharded(batch)
+    loss.backward()
+    optimizers.step()
+
+
+def moments(state):
+    return [state["exp_avg"], state["exp_avg_sq"]]
+
+
+def batch_bytes(batch):
+    ids = batch.sparse
+    parts = [batch.dense_BN, batch.label_B, batch.weight_B, batch.cohort_BA, batch.row_B]
+    return sum(part.nbytes for part in (*parts, ids.values(), ids.lengths(), ids.offsets()))
