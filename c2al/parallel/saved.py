@@ -6,9 +6,8 @@ attention, is counted as the CPU's. ``training.compile`` keeps less than is coun
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import nn
@@ -56,12 +55,13 @@ def saved_bytes(model: nn.Module, *, batch_size: int, num_dense: int, num_axes: 
     The pooled rows that come from the tables count here where the dense part keeps them.
     """
     path, tables = find_tables(model)
+    pooled = _Pooled(tables)
     alone = copy.copy(model)  # only the way to the tables is copied: the model stays whole
-    _swap(alone, path, _Pooled(tables))
+    _swap(alone, path, pooled)
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         held = {**dict(alone.named_parameters()), **dict(alone.named_buffers())}
         state: dict[str, torch.Tensor] = {name: mode.from_tensor(value) for name, value in held.items()}
-        batch = empty_batch(batch_size, num_dense=num_dense, num_axes=num_axes)
+        batch = empty_batch(batch_size, pooled.keys, num_dense=num_dense, num_axes=num_axes)
         saved = SavedBytes(*state.values())
         with saved.counting():
             torch.func.functional_call(alone.train(), state, (batch,))
@@ -94,12 +94,13 @@ def _swap(model: nn.Module, path: str, other: nn.Module) -> None:
     model._modules[last] = other
 
 
-def empty_batch(batch_size: int, *, num_dense: int, num_axes: int) -> Batch:
+def empty_batch(batch_size: int, columns: Sequence[str], *, num_dense: int, num_axes: int) -> Batch:
     """A batch of the right shapes, without ids."""
-    nothing: Any = torch.empty(0, dtype=torch.int64)
+    lengths = torch.zeros(len(columns) * batch_size, dtype=torch.int64)
+    nothing = torch.empty(0, dtype=torch.int64)
     return Batch(
         dense_BN=torch.empty(batch_size, num_dense),
-        sparse=KeyedJaggedTensor(keys=[], values=nothing, lengths=nothing, stride=batch_size),
+        sparse=KeyedJaggedTensor(keys=list(columns), values=nothing, lengths=lengths, stride=batch_size),
         label_B=torch.empty(batch_size),
         weight_B=torch.empty(batch_size),
         cohort_BA=torch.empty(batch_size, num_axes, dtype=torch.int64),

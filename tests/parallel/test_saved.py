@@ -54,7 +54,7 @@ def test_as_many_bytes_as_a_forward_keeps(variant, tiny_rows):
     model.ranker.embedding.tables = Pooled(names, tables.embedding_bag_configs()[0].embedding_dim)
     saved = SavedBytes(*model.parameters(), *model.buffers())
     with saved.counting():
-        model(empty_batch(ROWS, num_dense=len(schema.dense), num_axes=1))
+        model(empty_batch(ROWS, names, num_dense=len(schema.dense), num_axes=1))
     assert saved.total > 1000 * ROWS
     assert counted == pytest.approx(saved.total, rel=0.01 if variant == "bf16" else 0)
 
