@@ -9,6 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from c2al.parallel.endings import failure, full_disk, leave
+from c2al.parallel.signals import STOPPED, Stopped, stop_signal
 from c2al.schema import DataError
 
 VERBS = {  # verb: (what it does, its config in conf/)
@@ -39,23 +41,32 @@ CONF = Path(str(files("c2al.conf")))
 
 
 def main() -> None:
-    """The console script. Exit status 2, and one line on stderr, where the input is at fault."""
+    """The console script; ``parallel/endings.py`` lists the exit statuses."""
     verb, *words = sys.argv[1:] or ["--help"]
     if verb in ("--help", "-h", "help"):
         print(USAGE + "\n".join(f"  {name:10} {text}" for name, (text, _) in VERBS.items()))
         return
+    stop_signal.listen()
     try:
         raise SystemExit(run(verb, words))
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+    except Stopped as stopped:
+        leave(STOPPED, str(stopped) if _rank() == 0 else "", alone=_alone())
     except Exception as raised:
         error = _at_fault(raised)
-        if error is None:
+        if error is None and _alone():
             raise
-        rank = int(os.environ.get("RANK", 0))
-        if rank == 0 or not error.agreed:
-            print(f"c2al: {f'[rank {rank}] ' if rank else ''}{error}", file=sys.stderr, flush=True)
-        raise SystemExit(2) from None
+        status, said = failure(error or raised, rank=_rank())
+        leave(status, said, alone=_alone())
+
+
+def _rank() -> int:
+    return int(os.environ.get("RANK", 0))
+
+
+def _alone() -> bool:
+    return int(os.environ.get("WORLD_SIZE", 1)) == 1
 
 
 def run(verb: str, words: list[str]) -> int:
@@ -202,8 +213,8 @@ def _renamed(overrides: list[str]) -> list[str]:
 
 def _at_fault(error: BaseException) -> DataError | None:
     """The input's fault behind an error, if that is what it is; Hydra wraps what the programs that it calls raise."""
-    if isinstance(error, DataError):
-        return error
+    if isinstance(error, DataError) or (error_of_disk := full_disk(error)):
+        return error if isinstance(error, DataError) else error_of_disk
     if "omegaconf" not in sys.modules:
         return None
     from hydra.errors import InstantiationException

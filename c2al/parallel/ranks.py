@@ -5,18 +5,29 @@ import os
 import platform
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
+from c2al.parallel.endings import RankLostError
+from c2al.parallel.meeting import meet
 from c2al.parallel.quiet import silence
+from c2al.parallel.roster import Member, dead_here
 from c2al.schema import DataError
 
 T = TypeVar("T")
+
+
+@dataclass
+class Place:
+    """What this rank is at, in words for the message when one is lost."""
+
+    name: str = "start-up"
 
 
 @dataclass(frozen=True)
@@ -29,6 +40,9 @@ class Ranks:
     local_world_size: int
     device: torch.device
     timeout_s: float = 300.0  # of every collective
+    place: Place = field(default_factory=Place, compare=False)
+    members: Sequence[Member] = ()  # by rank, where there are several
+    store: Any = field(default=None, compare=False)  # in which the ranks met
 
     @property
     def is_first(self) -> bool:
@@ -52,10 +66,13 @@ def start(*, timeout_s: float = 300.0, threads: int | None = None) -> Ranks:
     else:
         keep_freed_memory()
     backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
+    timeout = timedelta(seconds=timeout_s)
+    dist.distributed_c10d.default_pg_timeout = timeout  # of the groups that TorchRec makes; torch's own is 30 minutes
     if "RANK" in os.environ:
-        dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
+        store, members = _join(backend, timeout)
     else:
-        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+        store, members = dist.HashStore(), []
+        dist.init_process_group(backend, store=store, rank=0, world_size=1)
     world_size = dist.get_world_size()
     return Ranks(
         rank=dist.get_rank(),
@@ -64,7 +81,21 @@ def start(*, timeout_s: float = 300.0, threads: int | None = None) -> Ranks:
         local_world_size=int(os.environ.get("LOCAL_WORLD_SIZE", world_size)),
         device=device,
         timeout_s=timeout_s,
+        members=members,
+        store=store,
     )
+
+
+def _join(backend: str, timeout: timedelta) -> tuple[dist.Store, list[Member]]:
+    store, rank, world_size = next(rendezvous("env://", timeout=timeout))
+    store, members = meet(store, rank=rank, world_size=world_size, timeout_s=timeout.total_seconds())
+    try:
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=timeout)
+    except RuntimeError as error:
+        if dead := dead_here(members, members[rank], within_s=0.5):
+            raise RankLostError(f"{dead[0]} was lost during start-up: {dead[1]}", speaks=True) from error
+        raise
+    return store, members
 
 
 def keep_freed_memory() -> None:

@@ -1,6 +1,6 @@
 """Evaluation of a split: all rows once over all ranks, metrics per cohort, and the scores in a file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -28,26 +28,40 @@ class Scored:
     logit: np.ndarray
 
 
+def nothing() -> None:
+    """What happens between two steps unless someone watches them."""
+
+
 @torch.no_grad()
 def evaluate(
-    sharded: nn.Module, reader: Reader, *, axes: Sequence[str], ranks: Ranks, num_steps: int | None = None
+    sharded: nn.Module,
+    reader: Reader,
+    *,
+    axes: Sequence[str],
+    ranks: Ranks,
+    num_steps: int | None = None,
+    between: Callable[[], None] = nothing,
 ) -> tuple[dict[str, Any], Scored]:
     """The metrics of a reader's rows, equal on all ranks, and this rank's scores.
 
-    ``axes`` are the reader's own, in its order. ``num_steps`` stops after so many steps on every rank.
+    ``axes`` are the reader's own, in its order. ``num_steps`` stops after so many steps on every rank. ``between`` is
+    called after each step, and may leave by an exception that all ranks raise at the same step.
     """
     metrics = Metrics([reader.schema.axis(name) for name in axes])
     rows, logits = [], []
     was_training = sharded.training
     sharded.eval()
-    for on_host in islice(reader.batches(), num_steps):
-        batch = on_host.to(ranks.device)
-        _, (_, logits_BH) = sharded(batch)
-        logit_B = logits_BH[:, 0].float().cpu()
-        metrics.update(logit_B, on_host.label_B, on_host.weight_B, on_host.cohort_BA)
-        rows.append(on_host.row_B.numpy())
-        logits.append(logit_B.numpy())
-    sharded.train(was_training)
+    try:
+        for on_host in islice(reader.batches(), num_steps):
+            batch = on_host.to(ranks.device)
+            _, (_, logits_BH) = sharded(batch)
+            logit_B = logits_BH[:, 0].float().cpu()
+            metrics.update(logit_B, on_host.label_B, on_host.weight_B, on_host.cohort_BA)
+            rows.append(on_host.row_B.numpy())
+            logits.append(logit_B.numpy())
+            between()
+    finally:
+        sharded.train(was_training)
     sum_over_ranks(metrics.state())
     return metrics.compute(), Scored(np.concatenate(rows), np.concatenate(logits))
 
@@ -62,12 +76,13 @@ def evaluate_splits(
     average: WeightAverage | None,
     ranks: Ranks,
     suffix: str = "",
+    between: Callable[[], None] = nothing,
 ) -> dict[str, Any]:
     """Metrics of each split (of the averaged weights, if any); writes ``scores/<split><suffix>.parquet`` of the run."""
     metrics = {}
     for split, reader in readers.items():
         with with_average(average):
-            metrics[split], scored = evaluate(sharded, reader, axes=axes, ranks=ranks)
+            metrics[split], scored = evaluate(sharded, reader, axes=axes, ranks=ranks, between=between)
         path = run / "scores" / f"{split}{suffix}.parquet"
         write_scores(path, scored, schema=reader.schema, folder=folder, split=split, ranks=ranks)
     return metrics

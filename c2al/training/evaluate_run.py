@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from c2al.parallel import ranks as process_group
+from c2al.parallel.lost import Watch
 from c2al.schema import DataError
 from c2al.training import build
 from c2al.training.evaluate import evaluate_splits
@@ -25,27 +26,25 @@ def evaluate_run(run: str, *, split: str, step: int | None, axes: list[str] | No
     config = OmegaConf.load(path)
     assert isinstance(config, DictConfig)
     ranks = process_group.start(timeout_s=config.training.timeout_s, threads=config.training.threads)
-    try:
-        with RunFolder(run, ranks=ranks, resume=True) as folder:
-            training = Training(config, ranks, folder)
-            progress = training.checkpoints.load(step)
-            if progress is None:
-                raise DataError("the run has no complete checkpoint", file=run, remedy="train it, or resume=true")
-            if step is None and config.training.early_stopping and progress["best_step"] is not None:
-                training.checkpoints.load(progress["best_step"])  # what the report is of
-            names = list(axes or training.axes)
-            suffix = "" if step is None else f"_step_{step}"
-            metrics = evaluate_splits(
-                training.sharded,
-                {split: build.build_reader(config, ranks, split=split, axes=names, shuffle=False)},
-                axes=names,
-                folder=config.data.path,
-                run=folder.path,
-                average=training.average,
-                ranks=ranks,
-                suffix=suffix,
-            )
-            folder.write(f"evaluation_{split}{suffix}.json", json.dumps(metrics[split], indent=1))
-            return metrics[split]
-    finally:
-        process_group.stop()
+    watch = Watch(ranks)
+    with watch, RunFolder(run, ranks=ranks, resume=True, locked=False) as folder, watch.named():
+        training = Training(config, ranks, folder)
+        progress = training.checkpoints.load(step)
+        if progress is None:
+            raise DataError("the run has no complete checkpoint", file=run, remedy="train it, or resume=true")
+        if step is None and config.training.early_stopping and progress["best_step"] is not None:
+            training.checkpoints.load(progress["best_step"])  # what the report is of
+        names = list(axes or training.axes)
+        suffix = "" if step is None else f"_step_{step}"
+        metrics = evaluate_splits(
+            training.sharded,
+            {split: build.build_reader(config, ranks, split=split, axes=names, shuffle=False)},
+            axes=names,
+            folder=config.data.path,
+            run=folder.path,
+            average=training.average,
+            ranks=ranks,
+            suffix=suffix,
+        )
+        folder.write(f"evaluation_{split}{suffix}.json", json.dumps(metrics[split], indent=1))
+        return metrics[split]

@@ -1,5 +1,6 @@
 """What happens between steps: a line in the log, an evaluation, a snapshot of the weights, a checkpoint, a stop."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from c2al.interaction.fm_attention import FMAttention
 from c2al.parallel.optimizers import Optimizers
 from c2al.parallel.ranks import Ranks, sum_over_ranks
 from c2al.training.averaging import WeightAverage, with_average
-from c2al.training.evaluate import evaluate
+from c2al.training.evaluate import evaluate, nothing
 from c2al.training.loop import Progress
 from c2al.training.run_folder import RunFolder
 
@@ -117,10 +118,13 @@ class Validation:
         self.average, self.num_steps, self.patience = average, num_steps, patience
         self.last: dict[str, Any] = {}
 
-    def run(self, progress: Progress) -> bool:
-        """Evaluate and log; True where it was the best so far."""
+    def run(self, progress: Progress, between: Callable[[], None] = nothing) -> bool:
+        """Evaluate and log; True where it was the best so far. ``between`` is called after each step of it."""
+        steps = self.num_steps
         with with_average(self.average):
-            metrics, _ = evaluate(self.sharded, self.reader, axes=[], ranks=self.ranks, num_steps=self.num_steps)
+            metrics, _ = evaluate(
+                self.sharded, self.reader, axes=[], ranks=self.ranks, num_steps=steps, between=between
+            )
         overall = {name: metrics["overall"][name] for name in ("ne", "auc", "calibration", "log_loss")}
         where = {"step": progress.step, "epoch": progress.epoch, "rows": progress.rows, "split": "validation"}
         self.last = where | overall

@@ -27,6 +27,7 @@ class Progress:
     best_step: int | None = None
     evaluations_since_best: int = 0
     stopped_early: bool = False
+    unfinished: bool = False  # stopped by a signal before what is due after this step was done
     losses_since: list[list[float]] = field(default_factory=list)
     world_size: int = 1
 

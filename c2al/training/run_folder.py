@@ -6,7 +6,8 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from typing import Any
 import numpy as np
 
 from c2al import __version__
-from c2al.parallel.ranks import Ranks, agree, gather
+from c2al.parallel.ranks import Ranks, agree, broadcast
+from c2al.parallel.signals import Stopped
 from c2al.schema import DataError
+from c2al.training.lock import FolderLock, job, restarted
 
 log = logging.getLogger(__name__)
 
@@ -23,30 +26,53 @@ log = logging.getLogger(__name__)
 class RunFolder:
     """The files of one run. Rank 0 writes all but the other ranks' logs; one folder whatever the number of ranks."""
 
-    def __init__(self, path: str, *, ranks: Ranks, resume: bool = False, overwrite: bool = False) -> None:
-        self.path, self.ranks = Path(path), ranks
+    def __init__(
+        self, path: str, *, ranks: Ranks, resume: bool = False, overwrite: bool = False, locked: bool = True
+    ) -> None:
+        self.path, self.ranks, self.resume = Path(path), ranks, resume
+        self._lock = FolderLock(self.path)
         error: Exception | None = None
         if ranks.is_first:
-            error = self._open(resume=resume, overwrite=overwrite)
+            error = self._open(overwrite=overwrite, locked=locked)
         agree(error)
+        self.resume = broadcast(self.resume)
         self._log_to_file()
         self._tensorboard: Any = None
 
-    def _open(self, *, resume: bool, overwrite: bool) -> Exception | None:
+    def _open(self, *, overwrite: bool, locked: bool) -> Exception | None:
         try:
-            if overwrite and not resume and (self.path / "config.yaml").exists():
-                shutil.rmtree(self.path)
-            if (self.path / "config.yaml").exists() and not resume:
-                return DataError(
-                    "a run is there already",
-                    file=str(self.path),
-                    remedy="go on with it by resume=true, replace it by overwrite=true, or choose another name=…",
-                )
+            if locked:
+                self.path.mkdir(parents=True, exist_ok=True)
+                self._lock.take()
+                self._begin(overwrite)
             for each in ("checkpoints", "scores", "weights", "tensorboard", "logs"):
                 (self.path / each).mkdir(parents=True, exist_ok=True)
+        except DataError as error:
+            self._lock.release()
+            return error
         except OSError as cause:
             return DataError(f"the run folder cannot be made: {cause}", file=str(self.path), remedy="mend run_dir=…")
         return None
+
+    def _begin(self, overwrite: bool) -> None:
+        """Go on, clear the folder, or refuse. A job that is started again goes on with its own run."""
+        before = self._lock.read()
+        self.resume = self.resume or (restarted() and before.get("job") == job())
+        there = (self.path / "config.yaml").exists()
+        if (overwrite and there and not self.resume) or before.get("clearing"):
+            self._lock.write(clearing=True)  # a kill half way must not leave an old checkpoint to a new run
+            for each in self.path.iterdir():
+                if each.is_dir():
+                    shutil.rmtree(each)
+                elif each != self._lock.path:
+                    each.unlink()
+        elif there and not self.resume:
+            raise DataError(
+                "a run is there already",
+                file=str(self.path),
+                remedy="go on with it by resume=true, replace it by overwrite=true, or choose another name=…",
+            )
+        self._lock.write()
 
     def write(self, name: str, text: str) -> None:
         """Write a file whole or not at all (rank 0)."""
@@ -69,13 +95,17 @@ class RunFolder:
             if isinstance(value, (int, float)) and name not in ("step", "epoch"):
                 self._tensorboard.add_scalar(f"{line.get('split', 'run')}/{name}", value, line["step"])
 
-    def forget_after(self, step: int) -> None:
-        """Drop the metrics and weights that a killed run wrote beyond the checkpoint from which it goes on (rank 0)."""
+    def forget_after(self, step: int, *, validated: bool = True) -> None:
+        """Drop the metrics and weights that a killed run wrote beyond the checkpoint from which it goes on (rank 0).
+
+        Where the step is not ``validated``, what is of its validation goes as well: it will be done again.
+        """
         if not self.ranks.is_first:
             return
         metrics = self.path / "metrics.jsonl"
         if metrics.exists():
-            kept = [line for line in metrics.read_text().splitlines() if _step_of(line) <= step]
+            lines = [(line, *_place_of(line)) for line in metrics.read_text().splitlines()]
+            kept = [line for line, at, split in lines if at < step or (at == step and (validated or split == "train"))]
             self.write("metrics.jsonl", "".join(f"{line}\n" for line in kept))
         for path in (self.path / "weights").glob("step_*.npz"):
             if int(path.stem.removeprefix("step_")) > step:
@@ -97,22 +127,58 @@ class RunFolder:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        """Log a failure, flush the curves, leave the log."""
-        if isinstance(error, BaseException):
-            log.error("the run failed", exc_info=error)
+        """Log how the run ended, flush the curves, leave the log and the lock."""
+        if isinstance(error, Stopped):
+            log.info("%s", error)
+        elif isinstance(error, BaseException):
+            self._handler.handle(_failure(error, self._handler.baseFilename))
         if self._tensorboard is not None:
             self._tensorboard.close()
         logging.getLogger().removeHandler(self._handler)
         self._handler.close()
+        self._lock.release()
 
     def _log_to_file(self) -> None:
-        gather(None)  # rank 0 has made the folder
-        self._handler = logging.FileHandler(self.path / "logs" / f"rank_{self.ranks.rank}.log")
-        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        self._handler = _LogFile(self.path, self.ranks.rank)
         root = logging.getLogger()
         root.handlers = [self._handler]  # the console has the bar and the results; TorchRec's INFO is for its authors
         root.setLevel(logging.WARNING)
         logging.getLogger("c2al").setLevel(logging.INFO)
+
+
+class _LogFile(logging.FileHandler):
+    """``logs/rank_<n>.log``, appended to. On a full disk it is silent: what fills the disk is said by what fails."""
+
+    def __init__(self, run: Path, rank: int) -> None:
+        super().__init__(run / "logs" / f"rank_{rank}.log")
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Drop the record."""
+
+
+@contextmanager
+def start_logged(path: str) -> Iterator[None]:
+    """Log a failure that comes before the run folder is open, such as ranks that do not find each other."""
+    try:
+        yield
+    except Exception as error:
+        run, rank = Path(path), int(os.environ.get("RANK", 0))
+        try:
+            (run / "logs").mkdir(parents=True, exist_ok=True)
+            handler = _LogFile(run, rank)
+        except OSError:
+            raise error from None
+        handler.handle(_failure(error, handler.baseFilename))
+        handler.close()
+        raise
+
+
+def _failure(error: BaseException, path: str) -> logging.LogRecord:
+    """The record of a failure, with its traceback; the error gets a note that says where it is."""
+    error.add_note(f"traceback in {path}")
+    trace = (type(error), error, error.__traceback__)
+    return log.makeRecord(log.name, logging.ERROR, __file__, 0, "the run failed: %s", (error,), trace)
 
 
 def provenance(ranks: Ranks) -> dict[str, Any]:
@@ -146,8 +212,9 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _step_of(line: str) -> int:
+def _place_of(line: str) -> tuple[int, str]:
     try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError):  # a line that the kill cut short
-        return 1 << 62
+        found = json.loads(line)
+        return int(found["step"]), str(found["split"])
+    except (ValueError, KeyError, TypeError):  # a line that the kill cut short
+        return 1 << 62, ""

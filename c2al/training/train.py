@@ -13,9 +13,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from c2al.model import Objective
 from c2al.parallel import ranks as process_group
+from c2al.parallel.lost import Watch
 from c2al.parallel.optimizers import NonFiniteError, Optimizers, Schedule, dense_adam
 from c2al.parallel.pipelines import model_alone, pipeline
+from c2al.parallel.pulse import Pulse
 from c2al.parallel.ranks import Ranks, together
+from c2al.parallel.signals import Stopped, stop_signal
 from c2al.schema import DataError, Schema
 from c2al.training import build
 from c2al.training.averaging import WeightAverage
@@ -25,7 +28,7 @@ from c2al.training.evaluate import evaluate_splits
 from c2al.training.events import Snapshots, TrainLog, Validation
 from c2al.training.loop import Loop, Progress
 from c2al.training.resume import refuse_other_config
-from c2al.training.run_folder import RunFolder, provenance
+from c2al.training.run_folder import RunFolder, provenance, start_logged
 from c2al.training.settings import check_settings
 
 log = logging.getLogger(__name__)
@@ -33,15 +36,16 @@ log = logging.getLogger(__name__)
 
 def train(config: DictConfig) -> dict[str, Any]:
     """Train, evaluate and report one run; the report, on every rank."""
-    ranks = process_group.start(timeout_s=config.training.timeout_s, threads=config.training.threads)
-    try:
-        with RunFolder(config.run_dir, ranks=ranks, resume=config.resume, overwrite=config.overwrite) as folder:
-            run = Training(config, ranks, folder)
-            run.begin()
-            run.steps()
-            return run.report()
-    finally:
-        process_group.stop()
+    stop_signal.graceful, stop_signal.remark = False, " before a step was made: nothing is lost"
+    with start_logged(config.run_dir):
+        ranks = process_group.start(timeout_s=config.training.timeout_s, threads=config.training.threads)
+        watch = Watch(ranks)
+    resume, overwrite = config.resume, config.overwrite
+    with watch, RunFolder(config.run_dir, ranks=ranks, resume=resume, overwrite=overwrite) as folder, watch.named():
+        run = Training(config, ranks, folder)
+        run.begin()
+        run.steps()
+        return run.report()
 
 
 class Training:
@@ -53,6 +57,7 @@ class Training:
     def __init__(self, config: DictConfig, ranks: Ranks, folder: RunFolder) -> None:
         self.config, self.ranks, self.folder = config, ranks, folder
         options = config.training
+        ranks.place.name = "planning"
         together(lambda: check_settings(config))
         self.schema = together(lambda: Schema.load(config.data.path))
         heads = together(lambda: build.auxiliaries(config, self.schema))
@@ -86,13 +91,14 @@ class Training:
         config, ranks, folder, options = self.config, self.ranks, self.folder, self.config.training
         process_group.seed_everything(config.seed * 1_000_003 + ranks.rank)  # from here on ranks may draw differently
         self.progress = Progress(world_size=ranks.world_size)
-        if config.resume:
+        if folder.resume:
             together(lambda: refuse_other_config(folder.path, config))
             self.progress = Progress(**(self.checkpoints.load() or self.progress.as_dict()))
             self.progress.refuse_other_world(ranks.world_size)
-        folder.forget_after(self.progress.step)
+        folder.forget_after(self.progress.step, validated=not self.progress.unfinished)
         folder.write("config.yaml", OmegaConf.to_yaml(config, resolve=True))
         self.pipeline = pipeline(config.parallel.pipeline, self.sharded, self.optimizers, ranks.device)
+        self.pulse = Pulse(ranks)
         self.loop = Loop(
             self.pipeline, self.reader, self.progress, num_steps=self.num_steps, world_size=ranks.world_size
         )
@@ -110,12 +116,16 @@ class Training:
 
     def steps(self) -> None:
         """All steps that are left, with what is due between them."""
-        progress = self.progress
+        progress, place = self.progress, self.ranks.place
         if progress.step == 0:
             self.snapshots.take(0)
+        stop_signal.graceful = True  # from here on it is looked at after every step
+        if progress.unfinished:
+            self._between_steps()
+        place.name = f"step {progress.step + 1}"
         with StepBar(self.num_steps, progress.step, shown=self.ranks.is_first and self.config.progress) as bar:
             try:
-                for losses_H, _ in self.loop:
+                for losses_H, _ in () if progress.stopped_early else self.loop:
                     self.train_log.after_step(progress, losses_H, self.optimizers)
                     if self.average is not None:
                         self.average.update(progress.step)
@@ -123,23 +133,44 @@ class Training:
                     bar.update(progress, self.train_log.last, self.validation.last)
                     if progress.stopped_early:
                         break
+                    self._stop_if_asked()
+                    place.name = f"step {progress.step + 1}"
             except NonFiniteError as error:
                 self._refuse_non_finite(error)
+            except Stopped:
+                self._save()
+                raise
 
     def _between_steps(self) -> None:
         step, options = self.progress.step, self.config.training
         is_last = step == self.num_steps
         is_best = False
+        self.progress.unfinished = True
         if self._due(step, options.evaluations):
+            self.ranks.place.name = f"the validation after step {step}"
             with model_alone(self.pipeline):
-                is_best = self.validation.run(self.progress)
+                is_best = self.validation.run(self.progress, self._stop_if_asked)
         if self._due(step, options.snapshots) or is_last:
             with model_alone(self.pipeline):
                 self.snapshots.take(step)
+        self.progress.unfinished = False
         if is_last or step % options.checkpoint_every == 0 or (is_best and options.early_stopping):
-            best = self.progress.best_step if options.early_stopping else None
-            self.train_log.keep(self.progress)
-            self.checkpoints.save(self.progress.as_dict(), protect=best)
+            self._save()
+
+    def _save(self) -> None:
+        self.ranks.place.name = f"the checkpoint of step {self.progress.step}"
+        best = self.progress.best_step if self.config.training.early_stopping else None
+        self.train_log.keep(self.progress)
+        self.checkpoints.save(self.progress.as_dict(), protect=best)
+
+    def _stop_if_asked(self) -> None:
+        """Leave on all ranks after the same step, of training or of an evaluation, where a signal came to any rank."""
+        (asked,) = self.pulse.beat(stop_signal.received is not None)
+        if asked:
+            self.pulse.rest()
+            names = process_group.gather(stop_signal.received)
+            name = next(name for name in names if name)
+            raise Stopped(f"stopped by {name} after step {self.progress.step}, checkpoint saved; resume=true goes on")
 
     def _due(self, step: int, times: int) -> bool:
         """Whether one of ``times`` events, spread evenly over training and one at its end, falls on this step."""
@@ -167,6 +198,7 @@ class Training:
     def report(self) -> dict[str, Any]:
         """Final metrics and scores of the splits, and the report that marks the run as finished."""
         options = self.config.training
+        self.ranks.place.name = "the final evaluation"
         if options.early_stopping and self.progress.best_step is not None:
             self.checkpoints.load(self.progress.best_step)
         readers = {
@@ -182,7 +214,9 @@ class Training:
                 run=self.folder.path,
                 average=self.average,
                 ranks=self.ranks,
+                between=self._stop_if_asked,
             )
+        self.pulse.rest()
         report = provenance(self.ranks) | {
             "plan": [asdict(placement) for placement in self.placements],
             "config": OmegaConf.to_container(self.config, resolve=True),

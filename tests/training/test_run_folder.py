@@ -9,7 +9,7 @@ import pytest
 from c2al import __version__
 from c2al.parallel.ranks import Ranks
 from c2al.schema import DataError
-from c2al.training.run_folder import RunFolder, provenance
+from c2al.training.run_folder import RunFolder, provenance, start_logged
 
 ALONE = Ranks(rank=0, world_size=1, local_rank=0, local_world_size=1, device=None)
 SECOND = Ranks(rank=1, world_size=1, local_rank=0, local_world_size=1, device=None)
@@ -126,6 +126,63 @@ def test_a_failure_is_in_the_log_with_its_traceback(tmp_path):
     assert "INFO c2al.some: step 3" in text
     assert "the run failed" in text
     assert "ZeroDivisionError" in text
+
+
+def test_a_job_started_again_goes_on_with_its_own_run_alone(tmp_path, monkeypatch):
+    """Also where it was asked to replace what was there before; another job's run is replaced or refused as asked."""
+    run = finished(tmp_path / "run")
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    with open_folder(run, overwrite=True) as folder:
+        assert folder.resume
+        assert (run / "report.json").exists()
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "another job")
+    with pytest.raises(DataError, match="a run is there already"):
+        open_folder(run)
+    with open_folder(run, overwrite=True) as folder:
+        assert not folder.resume
+        assert not (run / "report.json").exists()
+
+
+def test_a_kill_while_a_run_is_replaced_leaves_nothing_of_it(tmp_path, monkeypatch):
+    run = finished(tmp_path / "run")
+    (run / "checkpoints" / "step_00000008").mkdir()
+    monkeypatch.setattr("c2al.training.run_folder.shutil.rmtree", lambda path: exec("raise KeyboardInterrupt"))
+    with pytest.raises(KeyboardInterrupt):
+        open_folder(run, overwrite=True)
+    monkeypatch.undo()
+    with open_folder(run, resume=True):
+        assert not list((run / "checkpoints").iterdir())
+        assert not (run / "report.json").exists()
+
+
+def test_one_run_writes_into_a_folder_and_others_may_evaluate_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("c2al.training.lock.WAIT_S", 0.2)
+    with open_folder(tmp_path / "run"):
+        with pytest.raises(DataError, match="another run writes into this folder"):
+            open_folder(tmp_path / "run", resume=True)
+        with open_folder(tmp_path / "run", resume=True, locked=False):
+            pass
+    with open_folder(tmp_path / "run", resume=True):
+        pass
+
+
+def test_a_validation_that_will_be_done_again_is_dropped(tmp_path):
+    with open_folder(tmp_path / "run") as folder:
+        for split in ("train", "validation"):
+            folder.log_metrics({"step": 8, "split": split, "loss": 0.5})
+        folder.forget_after(8)
+        assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 2
+        folder.forget_after(8, validated=False)
+    (line,) = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(line)["split"] == "train"
+
+
+def test_a_failure_before_the_folder_is_open_is_logged_too(tmp_path):
+    with pytest.raises(ZeroDivisionError) as raised, start_logged(str(tmp_path / "run")):
+        raise ZeroDivisionError
+    log = tmp_path / "run" / "logs" / "rank_0.log"
+    assert "ZeroDivisionError" in log.read_text()
+    assert raised.value.__notes__ == [f"traceback in {log}"]
 
 
 def test_provenance():

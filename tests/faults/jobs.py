@@ -1,0 +1,143 @@
+"""Real jobs of torchrun on tiny runs, for faults to be done to: their processes, what they say, how far they are."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tests import runs
+
+TINY = (
+    *("training.log_every=1", "training.checkpoint_every=4", "training.batch_size=64", "training.timeout_s=30"),
+    *("training.evaluations=2", "training.snapshots=1"),
+)
+MARK = "FAULTS_JOB"  # in the environment of a job's processes
+
+
+class Job:
+    """``torchrun … -m c2al train``; ``said`` is all that it prints."""
+
+    def __init__(
+        self,
+        rows: str,
+        run: Path,
+        *own: str,
+        nproc: int = 2,
+        flags: Sequence[str] = ("--standalone",),
+        prefix: Sequence[str] = (),
+        program: Sequence[str] = ("-m", "c2al", "train"),
+        **environment: str,
+    ) -> None:
+        self.run = run
+        run.parent.mkdir(parents=True, exist_ok=True)
+        self.mark = f"{os.getpid()}-{time.time_ns()}"
+        self.output = run.with_name(f"{run.name}.{self.mark}.txt")
+        words = [*flags, f"--nproc-per-node={nproc}", *program, *runs.overrides(rows, run, *TINY, *own)]
+        with self.output.open("w") as file:
+            self.agent = subprocess.Popen(
+                [*prefix, sys.executable, "-m", "torch.distributed.run", *words],
+                cwd=runs.ROOT,
+                env=runs.environment(**{MARK: self.mark}, **environment),
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def said(self) -> str:
+        return self.output.read_text(errors="replace")
+
+    def lines(self) -> list[str]:
+        """What c2al itself says, without the banner and the logs of torchrun."""
+        return [line for line in self.said.splitlines() if line.startswith("c2al: ")]
+
+    def processes(self) -> list[int]:
+        """The living processes of the job, the agent among them."""
+        return living(self.mark)
+
+    def workers(self) -> dict[int, int]:
+        """Pid by rank."""
+        found = {}
+        for pid in self.processes():
+            with contextlib.suppress(OSError):
+                rank = environment_of(pid).get("RANK")
+                if rank is not None and _parent(pid) == self.agent.pid:
+                    found[int(rank)] = pid
+        return found
+
+    def wait(self, timeout_s: float = 120) -> int:
+        return self.agent.wait(timeout_s)
+
+    def until(self, holds: Callable[[], object], timeout_s: float = 60) -> None:
+        """Wait, without a busy loop, until something holds; an error if the job ends before."""
+        deadline = time.monotonic() + timeout_s
+        while not holds():
+            assert self.agent.poll() is None, self.said
+            assert time.monotonic() < deadline, self.said
+            time.sleep(0.01)
+
+    def until_step(self, step: int) -> None:
+        self.until(lambda: step_of(self.run) >= step)
+
+    def end(self) -> None:
+        """Kill what is left."""
+        for pid in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.agent.wait(10)
+
+    def __enter__(self) -> "Job":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+
+def step_of(run: Path) -> int:
+    """The last step in a run's metrics; 0 where there is none."""
+    try:
+        last = (run / "metrics.jsonl").read_text().splitlines()[-1]
+        return int(json.loads(last)["step"])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def living(mark: str) -> list[int]:
+    """The processes of a job, whatever session they made for themselves; no zombies."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if environment_of(int(each.name)).get(MARK) == mark:  # a zombie has none
+                found.append(int(each.name))
+    return found
+
+
+def environment_of(pid: int) -> dict[str, str]:
+    words = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
+    return dict(word.split("=", 1) for word in words if "=" in word)
+
+
+def gone(mark: str, within_s: float) -> bool:
+    """Whether no process of a job lives after so long."""
+    deadline = time.monotonic() + within_s
+    while living(mark):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
