@@ -77,4 +77,4 @@ class TableReads:
         self._pooled().backward(self.gradient)
 
     def _pooled(self) -> torch.Tensor:
-        return self.embedding.order(self.embedding.tables(self.batch.sparse))
+        return self.embedding.order(self.embedding.tables(self.batch.sparse), self.batch.sparse)

@@ -36,7 +36,9 @@ verbs
 """
 GROUPS = {"config": ("data", "model", "method", "parallel", "cohorts", "training"), "prepare": ("source",)}
 GROUPS |= {"plan": GROUPS["config"], "study": ("experiment", *GROUPS["config"])}
-OPEN = ("ids_per_row", "parallel.bandwidths")  # mappings whose keys are the user's
+OPEN = (  # mappings whose keys are the user's
+    *("ids_per_row", "parallel.bandwidths", "parallel.tables.", "model.dims.", "training.sparse.tables."),
+)
 CONF = Path(str(files("c2al.conf")))
 
 
@@ -164,7 +166,8 @@ def _load(path: str, overrides: list[str]) -> Any:
             if isinstance(OmegaConf.select(config, key), DictConfig):
                 whole = f"a whole config's {key} cannot be swapped"
                 raise DataError(whole, value=word, remedy=f"set keys such as {key}.…=, or leave out --config")
-            OmegaConf.update(config, key, OmegaConf.select(OmegaConf.from_dotlist([f"x={value}"]), "x"))
+            new = OmegaConf.select(OmegaConf.from_dotlist([f"x={value}"]), "x")
+            OmegaConf.update(config, key, new, force_add=key.startswith(OPEN))
         except OmegaConfBaseException:
             raise DataError(
                 "no such key in the config", value=key, remedy=_nearest(key, sorted(_keys(config)))

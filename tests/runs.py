@@ -62,7 +62,14 @@ def c2al(*words: str, cwd: Path, timeout_s: float = 300) -> subprocess.Completed
     )
 
 
-def on_ranks(words: list[str], *, world_size: int = 2, timeout_s: float = 300, cwd: Path = ROOT) -> list[tuple]:
+def on_ranks(
+    words: list[str],
+    *,
+    world_size: int = 2,
+    ranks_per_host: int | None = None,
+    timeout_s: float = 300,
+    cwd: Path = ROOT,
+) -> list[tuple]:
     """Start ``python words…`` once a rank, as torchrun does; (exit status, stdout, stderr) of each.
 
     Without torchrun between, each rank's own exit status is seen, and one that fails takes no other with it.
@@ -72,7 +79,7 @@ def on_ranks(words: list[str], *, world_size: int = 2, timeout_s: float = 300, c
         subprocess.Popen(
             [sys.executable, *words],
             cwd=cwd,
-            env=environment(**_rank_environment(rank, world_size, port)),
+            env=environment(**_rank_environment(rank, world_size, ranks_per_host or world_size, port)),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -88,8 +95,8 @@ def on_ranks(words: list[str], *, world_size: int = 2, timeout_s: float = 300, c
     return [(rank.returncode, *each) for rank, each in zip(ranks, said, strict=True)]
 
 
-def _rank_environment(rank: int, world_size: int, port: int) -> dict[str, str]:
-    numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world_size, "LOCAL_WORLD_SIZE": world_size}
+def _rank_environment(rank: int, world_size: int, per_host: int, port: int) -> dict[str, str]:
+    numbers = {"RANK": rank, "LOCAL_RANK": rank % per_host, "WORLD_SIZE": world_size, "LOCAL_WORLD_SIZE": per_host}
     return {name: str(number) for name, number in {**numbers, "MASTER_PORT": port}.items()} | {
         "MASTER_ADDR": "127.0.0.1"
     }

@@ -132,7 +132,10 @@ def test_help_lists_every_verb_and_choice(c2al):
         assert status == 0
         assert all(f"\n  {verb} " in out for verb in cli.VERBS)
     _, out, _ = c2al("train", "--help")
-    assert "parallel=auto|column_wise|row_wise|table_row_wise|table_wise" in out
+    assert (
+        "parallel=auto|column_wise|custom|data_parallel|grid|row_wise|table_column_wise|table_row_wise|table_wise"
+        in out
+    )
     assert "method=baseline|c2al" in out
     assert "learning_rate" in out
     _, out, _ = c2al("prepare", "--help")

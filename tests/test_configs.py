@@ -10,7 +10,7 @@ from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from c2al import cli
-from c2al.parallel.plan import place_tables
+from c2al.parallel.plan import TableOptions, place_tables
 from c2al.schema import Schema
 from tests import runs
 
@@ -109,13 +109,15 @@ def test_method(choice, tiny_rows):
 @pytest.mark.parametrize("world_size", [1, 2])
 def test_parallel(choice, world_size, tiny_rows):
     config = cli.compose("config", [f"parallel={choice}", f"parallel.world_size={world_size}"])
+    columns = Schema.load(tiny_rows).sparse
     placements = place_tables(
-        Schema.load(tiny_rows).sparse,
+        columns,
         dim=config.model.dim,
         sharding=config.parallel.sharding,
         world_size=config.parallel.world_size,
         ranks_per_host=config.parallel.ranks_per_host,
         optimizer=config.training.sparse.optimizer,
+        own={column.name: TableOptions("row_wise") for column in columns} if choice == "custom" else {},
     )
     assert choice == config.parallel.sharding
     assert {rank for placement in placements for rank in placement.ranks} == set(range(world_size))

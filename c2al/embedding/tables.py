@@ -1,14 +1,12 @@
 """Schema to embedding tables: one TorchRec table a sparse column, on the meta device until it is sharded."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torchrec.modules.embedding_configs import EmbeddingBagConfig, PoolingType
 from torchrec.modules.embedding_modules import EmbeddingBagCollection
 
 from c2al.schema import SparseColumn
-
-POOLING = {"mean": PoolingType.MEAN, "sum": PoolingType.SUM}
 
 
 def table_name(column: str) -> str:
@@ -17,9 +15,16 @@ def table_name(column: str) -> str:
 
 
 def embedding_tables(
-    columns: Sequence[SparseColumn], *, dim: int, pooling: str = "mean", device: str = "meta"
+    columns: Sequence[SparseColumn],
+    *,
+    dim: int,
+    dims: Mapping[str, int] | None = None,
+    device: str = "meta",
 ) -> EmbeddingBagCollection:
-    """One bag of width ``dim`` for each column; a multi-valued column's rows are pooled, an empty bag is zero.
+    """One bag for each column, of width ``dim`` or its own of ``dims``.
+
+    A multi-valued column's rows are summed, an empty bag is zero; ``FeatureTokens`` makes means of sums. Left to
+    TorchRec, a mean would be a sum under grid sharding (1.8.0), without a word.
 
     A table bears its column's name after ``table_name``. On the meta device nothing is allocated: a table of any size
     can be planned for.
@@ -30,8 +35,8 @@ def embedding_tables(
                 name=table_name(column.name),
                 feature_names=[column.name],
                 num_embeddings=column.num_rows,
-                embedding_dim=dim,
-                pooling=POOLING[pooling] if column.multi else PoolingType.SUM,
+                embedding_dim=(dims or {}).get(column.name, dim),
+                pooling=PoolingType.SUM,
             )
             for column in columns
         ],

@@ -1,49 +1,85 @@
 """Batch to feature tokens ``x_BFD``: one token a sparse column, then the dense ones."""
 
+from collections.abc import Collection
+
 import torch
 from torch import nn
 from torchrec.modules.embedding_modules import EmbeddingBagCollection
-from torchrec.sparse.jagged_tensor import KeyedTensor
+from torchrec.sparse.jagged_tensor import KeyedJaggedTensor, KeyedTensor
 
 from c2al.batch import Batch
 from c2al.embedding.dense import DenseTokens
+from c2al.embedding.tables import table_name
 
 
 class SchemaOrder(nn.Module):
-    """Pooled rows in the schema's order, ``KeyedTensor -> x_BFD``; a leaf for the pipeline's tracing.
+    """Summed rows as tokens in the schema's order, ``x_BFD``; a leaf for the pipeline's tracing.
 
     Sharded tables give their columns grouped by rank, so the order of keys depends on the plan. Taken as they come, two
-    plans would feed the same interaction with permuted tokens, silently.
+    plans would feed the same interaction with permuted tokens, silently. A table whose width is not ``dim`` is brought
+    to it by a linear map of its own (as in DLRM with mixed dimensions: Ginart et al. 2019, arXiv 1909.11810). Columns
+    in ``mean`` are divided by their number of ids.
     """
 
-    def __init__(self, names: list[str], dim: int) -> None:
+    def __init__(self, widths: dict[str, int], dim: int, *, mean: Collection[str] = ()) -> None:
         super().__init__()
-        self.names, self.dim = names, dim
+        self.names, self.dim, self.mean = list(widths), dim, frozenset(mean)
+        self.to_dim = nn.ModuleDict(
+            {table_name(name): nn.Linear(width, dim, bias=False) for name, width in widths.items() if width != dim}
+        )
 
-    def forward(self, pooled: KeyedTensor) -> torch.Tensor:
-        """A view where the order is right already, one gather where it is not."""
-        x_BFD = pooled.values().view(-1, len(self.names), self.dim)
+    def forward(self, pooled: KeyedTensor, sparse: KeyedJaggedTensor) -> torch.Tensor:
+        """A view where widths and order are right already, one gather where they are not; then the means."""
         keys = pooled.keys()
-        if keys == self.names:
-            return x_BFD
-        return x_BFD[:, [keys.index(name) for name in self.names]]
+        if self.to_dim:
+            by_name = dict(zip(keys, pooled.values().split(pooled.length_per_key(), dim=1), strict=True))
+            x_BFD = torch.stack([self._token(name, by_name[name]) for name in self.names], dim=1)
+        else:
+            x_BFD = pooled.values().view(-1, len(self.names), self.dim)
+            if keys != self.names:
+                x_BFD = x_BFD[:, [keys.index(name) for name in self.names]]
+        return x_BFD * self._one_over_ids(sparse) if self.mean else x_BFD
+
+    def _one_over_ids(self, sparse: KeyedJaggedTensor) -> torch.Tensor:
+        """[B, F, 1]: one over the number of ids where a mean is wanted, 1 elsewhere and for empty bags."""
+        keys = sparse.keys()
+        lengths_FB = sparse.lengths().view(len(keys), -1)
+        none_B = torch.ones_like(lengths_FB[0])
+        rows = [lengths_FB[keys.index(name)].clamp(min=1) if name in self.mean else none_B for name in self.names]
+        return torch.stack(rows, dim=1).unsqueeze(2).float().reciprocal()
+
+    def _token(self, name: str, pooled_BD: torch.Tensor) -> torch.Tensor:
+        table = table_name(name)
+        return self.to_dim[table](pooled_BD) if table in self.to_dim else pooled_BD
 
 
 class FeatureTokens(nn.Module):
-    """``Batch -> x_BFD``. The forward is a straight line, which is what TorchRec's pipeline can trace."""
+    """``Batch -> x_BFD``. The forward is a straight line, which is what TorchRec's pipeline can trace.
 
-    def __init__(self, tables: EmbeddingBagCollection, dense: DenseTokens | None) -> None:
+    ``dim`` is the tokens' width; without it, that of all tables. ``mean`` names the columns whose rows are averaged
+    rather than summed.
+    """
+
+    def __init__(
+        self,
+        tables: EmbeddingBagCollection,
+        dense: DenseTokens | None,
+        *,
+        dim: int | None = None,
+        mean: Collection[str] = (),
+    ) -> None:
         super().__init__()
         configs = tables.embedding_bag_configs()
         self.tables = tables
-        self.order = SchemaOrder([config.feature_names[0] for config in configs], configs[0].embedding_dim)
+        self.dim = dim or configs[0].embedding_dim
+        widths = {config.feature_names[0]: config.embedding_dim for config in configs}
+        self.order = SchemaOrder(widths, self.dim, mean=mean)
         self.dense = dense
-        self.dim = configs[0].embedding_dim
         self.num_tokens = len(configs) + (dense.num_tokens if dense else 0)
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """The pooled rows of every table, then the dense tokens."""
-        sparse_BFD = self.order(self.tables(batch.sparse))
+        sparse_BFD = self.order(self.tables(batch.sparse), batch.sparse)
         if self.dense is None:
             return sparse_BFD
         return torch.cat([sparse_BFD, self.dense(batch.dense_BN)], dim=1)

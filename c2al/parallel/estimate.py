@@ -27,8 +27,8 @@ from torchrec.modules.embedding_modules import EmbeddingBagCollection
 
 from c2al.embedding.tables import table_name
 from c2al.parallel.plan import Placement, Shard
+from c2al.parallel.shard import TORCHREC_NAMES
 
-TORCHREC_NAMES = {"grid": "grid_shard"}  # where they differ from c2al's
 GIB_PER_S = 2**30 / 1000  # in bytes a ms, the planner's unit
 
 

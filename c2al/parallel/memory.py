@@ -70,7 +70,7 @@ def dense_memory(model: nn.Module, shape: StepShape, *, averaged: bool) -> Dense
 
 
 def rank_memory(
-    placements: Sequence[Placement], dense: DenseMemory, shape: StepShape, *, world_size: int, optimizer: str
+    placements: Sequence[Placement], dense: DenseMemory, shape: StepShape, *, world_size: int
 ) -> list[RankMemory]:
     """For every rank, in order."""
     alike = dense.saved + _batches(placements, shape) + _pooled(placements, shape)
@@ -78,7 +78,7 @@ def rank_memory(
     for each in placements:
         for shard in each.shards():
             steps[shard.rank] += _buffers(each, shard, shape, world_size)
-    held = rank_bytes(placements, world_size=world_size, optimizer=optimizer)
+    held = rank_bytes(placements, world_size=world_size)
     return [
         RankMemory(each["weight_bytes"], each["optimizer_bytes"], dense.held, round(step))
         for each, step in zip(held, steps, strict=True)

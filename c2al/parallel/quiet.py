@@ -12,18 +12,23 @@ WARNINGS = (
     r".*split_table_batched_embeddings_ops is now DEPRECATED",
     r"`_get_pg_default_device` will be deprecated",  # TorchRec 1.6 on torch 2.11, as is the next
     r"Multiple backends are registered with this ProcessGroup",
+    r"fbgemm::dense_embedding_codegen_lookup_function: an autograd kernel",  # tests/parallel/test_shard.py checks it
 )
-LOGGED = {  # by logger
-    "torch.fx._symbolic_trace": "is_fx_tracing will return true",  # on every pipeline
-    "root": "_fbgemm_torch_compat_table has no entry for",  # FBGEMM 1.6, a dozen times while it is imported
-}
+LOGGED = (  # (logger, text)
+    ("torch.fx._symbolic_trace", "is_fx_tracing will return true"),  # on every pipeline
+    ("root", "_fbgemm_torch_compat_table has no entry for"),  # FBGEMM 1.6, a dozen times while it is imported
+    ("root", "Could not determine LOCAL_WORLD_SIZE"),  # without torchrun all ranks are on one host, as is said there
+    ("torchrec.distributed.comm", "TORCHREC_RESOLVED_POD_SIZE not set"),
+    ("torchrec.distributed.comm", "[Connection] "),
+    ("torchrec.distributed.utils", "Sharding Type is data_parallel, caching params"),
+)
 
 
 def silence() -> None:
     """Filter exactly the messages above."""
     for message in WARNINGS:
         warnings.filterwarnings("ignore", message=message)
-    for name, text in LOGGED.items():
+    for name, text in LOGGED:
         logging.getLogger(name).addFilter(_Without(text))
 
 

@@ -4,60 +4,85 @@ One rank takes the same way as many: fused FBGEMM tables behind TorchRec's Distr
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed._shard.metadata import ShardMetadata
+from torch.distributed._shard.sharding_spec import EnumerableShardingSpec
+from torch.distributed.optim import _apply_optimizer_in_backward
+from torchrec.distributed.embedding_types import EmbeddingComputeKernel
 from torchrec.distributed.embeddingbag import EmbeddingBagCollectionSharder
+from torchrec.distributed.fbgemm_qcomm_codec import CommType, QCommsConfig, get_qcomm_codecs_registry
 from torchrec.distributed.model_parallel import (
     DataParallelWrapper,
     DefaultDataParallelWrapper,
     DistributedModelParallel,
 )
-from torchrec.distributed.sharding_plan import (
-    ParameterShardingGenerator,
-    column_wise,
-    construct_module_sharding_plan,
-    row_wise,
-    table_row_wise,
-    table_wise,
-)
-from torchrec.distributed.types import ShardingEnv, ShardingPlan
+from torchrec.distributed.sharding_plan import placement as device_of
+from torchrec.distributed.types import EmbeddingModuleShardingPlan, ParameterSharding, ShardingEnv, ShardingPlan
 from torchrec.modules.embedding_modules import EmbeddingBagCollection
-from torchrec.optim.apply_optimizer_in_backward import apply_optimizer_in_backward
 from torchrec.optim.rowwise_adagrad import RowWiseAdagrad
 
 from c2al.embedding.tables import table_name
 from c2al.parallel.plan import Placement
 from c2al.parallel.ranks import Ranks
+from c2al.schema import DataError
 
 TABLE_OPTIMIZERS = {"sgd": torch.optim.SGD, "adagrad": torch.optim.Adagrad, "rowwise_adagrad": RowWiseAdagrad}
+TORCHREC_NAMES = {"grid": "grid_shard"}  # where they differ from c2al's
+PRECISIONS = {"fp32": CommType.FP32, "fp16": CommType.FP16, "bf16": CommType.BF16}
 ROWS_PER_DRAW = 65_536
+
+
+@dataclass(frozen=True)
+class Rates:
+    """A table optimizer's learning rate and eps, the latter unused by SGD."""
+
+    learning_rate: float
+    eps: float
+
+    def options(self, optimizer: str) -> dict[str, float]:
+        """As torch's optimizers and FBGEMM's take them."""
+        return {"lr": self.learning_rate} if optimizer == "sgd" else {"lr": self.learning_rate, "eps": self.eps}
+
+
+@dataclass(frozen=True)
+class TableRates:
+    """Of all tables, and of those that have their own."""
+
+    all: Rates
+    own: Mapping[str, Rates] = field(default_factory=dict)
+
+    def of(self, table: str) -> Rates:
+        """By column."""
+        return self.own.get(table, self.all)
 
 
 def shard(
     model: nn.Module,
     *,
     placements: Sequence[Placement],
-    optimizer: str,
-    learning_rate: float,
-    eps: float,
+    rates: TableRates,
     ranks: Ranks,
     seed: int,
+    communication: str = "fp32",
+    ddp_bucket_mib: int = 25,
 ) -> DistributedModelParallel:
-    """Give the model's tables their fused optimizer and places, its dense part to every rank."""
+    """Give the model's tables their fused optimizer and places, its dense part to every rank.
+
+    Data-parallel tables get no fused optimizer: ``optimizers.replicated`` steps them by the same rule.
+    ``communication`` is the precision of pooled rows and their gradients on the way between ranks.
+    """
     path, tables = find_tables(model)
-    options = {"lr": learning_rate} if optimizer == "sgd" else {"lr": learning_rate, "eps": eps}
-    apply_optimizer_in_backward(TABLE_OPTIMIZERS[optimizer], tables.parameters(), options)
-    plan = construct_module_sharding_plan(
-        tables,
-        per_param_sharding={table_name(each.table): _generator(each, ranks) for each in placements},
-        sharder=EmbeddingBagCollectionSharder(),
-        local_size=ranks.local_world_size,
-        world_size=ranks.world_size,
-        device_type=ranks.device.type,
-    )
+    for each in placements:
+        if each.sharding != "data_parallel":
+            weight = tables.embedding_bags[table_name(each.table)].weight
+            options = rates.of(each.table).options(each.optimizer)
+            _apply_optimizer_in_backward(TABLE_OPTIMIZERS[each.optimizer], [weight], options)
+    plan = EmbeddingModuleShardingPlan({table_name(each.table): _sharding(each, ranks) for each in placements})
     group = dist.GroupMember.WORLD
     assert group is not None, "join the process group first"
     sharded = DistributedModelParallel(
@@ -65,8 +90,10 @@ def shard(
         env=ShardingEnv.from_process_group(group),
         device=ranks.device,
         plan=ShardingPlan(plan={path: plan}),
-        sharders=[EmbeddingBagCollectionSharder()],
-        data_parallel_wrapper=DefaultDataParallelWrapper() if ranks.world_size > 1 else OneRank(),
+        sharders=[EmbeddingBagCollectionSharder(qcomm_codecs_registry=_codecs(communication, ranks))],
+        data_parallel_wrapper=(
+            DefaultDataParallelWrapper(bucket_cap_mb=ddp_bucket_mib) if ranks.world_size > 1 else OneRank()
+        ),
     )
     fill_tables(sharded, seed=seed)
     return sharded
@@ -86,13 +113,18 @@ def find_tables(model: nn.Module) -> tuple[str, EmbeddingBagCollection]:
 
 
 def table_shards(sharded: nn.Module) -> dict[str, list[tuple[torch.Tensor, list[int]]]]:
-    """For every table, this rank's shards as (tensor, [first row, first column]); the tensors are the live weights."""
+    """For every table, this rank's shards as (tensor, [first row, first column]); the tensors are the live weights.
+
+    A data-parallel table is one shard on every rank.
+    """
     shards: dict[str, list[tuple[torch.Tensor, list[int]]]] = {}
     for name, value in sharded.state_dict().items():
         if ".embedding_bags." in name:
             table = name.split(".embedding_bags.")[1].split(".")[0]
-            local = value.local_shards() if hasattr(value, "local_shards") else None
-            shards[table] = [(each.tensor, each.metadata.shard_offsets) for each in local] if local is not None else []
+            if hasattr(value, "local_shards"):
+                shards[table] = [(each.tensor, each.metadata.shard_offsets) for each in value.local_shards()]
+            else:
+                shards[table] = [(value, [0, 0])]
     return shards
 
 
@@ -127,11 +159,34 @@ def _full_size(sharded: nn.Module, table: str) -> tuple[int, int]:
     return rows, dim
 
 
-def _generator(placement: Placement, ranks: Ranks) -> ParameterShardingGenerator:
-    if placement.sharding == "table_wise":
-        return table_wise(rank=placement.ranks[0])
-    if placement.sharding == "column_wise":
-        return column_wise(ranks=list(placement.ranks))
-    if placement.sharding == "table_row_wise":
-        return table_row_wise(host_index=placement.ranks[0] // ranks.local_world_size)
-    return row_wise()
+def _sharding(placement: Placement, ranks: Ranks) -> ParameterSharding:
+    """TorchRec's words for a placement: its rectangles are ours, not those that TorchRec would cut."""
+    kind = TORCHREC_NAMES.get(placement.sharding, placement.sharding)
+    if kind == "data_parallel":
+        return ParameterSharding(kind, EmbeddingComputeKernel.DENSE.value, list(placement.ranks))
+    spec = EnumerableShardingSpec(
+        [
+            ShardMetadata(
+                shard_offsets=[each.first_row, each.first_column],
+                shard_sizes=[each.rows, each.columns],
+                placement=device_of(ranks.device.type, each.rank, ranks.local_world_size),
+            )
+            for each in placement.shards()
+        ]
+    )
+    return ParameterSharding(kind, placement.kernel, list(placement.ranks), spec)
+
+
+def _codecs(communication: str, ranks: Ranks) -> dict | None:
+    if communication == "fp32":
+        return None
+    if ranks.device.type != "cuda":
+        raise DataError(
+            "quantised communication is NCCL's, and this run talks over gloo",
+            value=f"parallel.communication={communication}",
+            remedy="parallel.communication=fp32 on a CPU",
+        )
+    precision = PRECISIONS[communication]
+    return get_qcomm_codecs_registry(
+        QCommsConfig(forward_precision=precision, backward_precision=precision), device=ranks.device
+    )

@@ -22,6 +22,7 @@ from c2al.parallel.plan import Placement, place_tables
 from c2al.parallel.ranks import Ranks, agree, seed_everything
 from c2al.parallel.shard import shard
 from c2al.schema import DataError, DenseColumn, Schema, SparseColumn
+from c2al.training.table_options import own_dims, table_options, table_rates
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,9 @@ def build_ranker(config: DictConfig, schema: Schema, *, num_heads: int) -> Ranke
     seed_everything(config.seed)
     model = config.model
     tokens = DenseTokens(num_dense=len(dense), dim=model.dim, num_tokens=model.dense_tokens) if dense else None
-    embedding = FeatureTokens(embedding_tables(sparse, dim=model.dim, pooling=model.pooling), tokens)
+    tables = embedding_tables(sparse, dim=model.dim, dims=own_dims(config, sparse))
+    mean = [column.name for column in sparse if column.multi and model.pooling == "mean"]
+    embedding = FeatureTokens(tables, tokens, dim=model.dim, mean=mean)
     interaction = instantiate(model.interaction, num_tokens=embedding.num_tokens, dim=model.dim)
     heads = instantiate(model.heads, in_features=interaction.out_features, num_heads=num_heads, seed=config.seed)
     return Ranker(embedding, interaction, heads)
@@ -150,7 +153,9 @@ def build_training_model(config: DictConfig, schema: Schema, heads: Auxiliaries)
     return TrainingModel(ranker, instantiate(config.method.weighting), auxiliaries=members, loss_unit=rates.loss_unit)
 
 
-def place(config: DictConfig, schema: Schema, *, world_size: int, ranks_per_host: int) -> list[Placement]:
+def place(
+    config: DictConfig, schema: Schema, *, world_size: int, ranks_per_host: int, device: str = "cpu"
+) -> list[Placement]:
     """The config's sharding plan for a world of any size."""
     sparse, _ = chosen_columns(config, schema)
     return place_tables(
@@ -160,21 +165,22 @@ def place(config: DictConfig, schema: Schema, *, world_size: int, ranks_per_host
         world_size=world_size,
         ranks_per_host=ranks_per_host,
         optimizer=config.training.sparse.optimizer,
+        own=table_options(config, sparse),
+        device=device,
     )
 
 
 def distribute(config: DictConfig, model: TrainingModel, placements: list[Placement], ranks: Ranks) -> nn.Module:
     """Precision and compilation of the dense part, then the tables' fused optimizer, plan and shards."""
     prepare_dense(model.ranker, config.training.precision, compiled=config.training.compile, device=ranks.device)
-    sparse = config.training.sparse
     return shard(
         model,
         placements=placements,
-        optimizer=sparse.optimizer,
-        learning_rate=sparse.learning_rate,
-        eps=sparse.eps,
+        rates=table_rates(config),
         ranks=ranks,
         seed=config.seed,
+        communication=config.parallel.communication,
+        ddp_bucket_mib=config.parallel.ddp_bucket_mib,
     )
 
 

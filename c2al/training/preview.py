@@ -35,7 +35,6 @@ class Preview:
     placements: Sequence[Placement]
     costs: dict[str, list[Cost]]  # of each table's shards
     memory: Sequence[RankMemory]
-    optimizer: str
 
     @cached_property
     def rank_costs(self) -> list[Cost]:
@@ -84,7 +83,7 @@ class Preview:
         }
 
     def _table(self, placement: Placement) -> dict[str, Any]:
-        held = rank_bytes([placement], world_size=self.cluster.world_size, optimizer=self.optimizer)
+        held = rank_bytes([placement], world_size=self.cluster.world_size)
         shards = [
             {**asdict(shard), **held[shard.rank], "ms": _ms(cost)}
             for shard, cost in zip(placement.shards(), self.costs[placement.table], strict=True)
@@ -124,9 +123,13 @@ class Planner:
         config, options = self.config, self.config.parallel
         if sharding is not None:
             config = copy.deepcopy(config)
-            config.parallel.sharding = sharding
+            config.parallel.sharding, config.parallel.tables = sharding, {}
         return place(
-            config, self.schema, world_size=world_size or options.world_size, ranks_per_host=options.ranks_per_host
+            config,
+            self.schema,
+            world_size=world_size or options.world_size,
+            ranks_per_host=options.ranks_per_host,
+            device=self.device,
         )
 
     def preview(self, sharding: str | None = None, world_size: int | None = None) -> Preview:
@@ -142,15 +145,7 @@ class Planner:
             ids_per_row=self.shape.ids_per_row,
         )
         memory = self._memory(placements, cluster.world_size)
-        return Preview(
-            sharding or options.sharding,
-            cluster,
-            self.limit,
-            placements,
-            costs,
-            memory,
-            self.config.training.sparse.optimizer,
-        )
+        return Preview(sharding or options.sharding, cluster, self.limit, placements, costs, memory)
 
     def report(self) -> dict[str, Any]:
         """``Preview.report()`` of the config's own plan and size, with the remedy where it does not fit."""
@@ -212,13 +207,7 @@ class Planner:
         return max(each.total for each in memory) <= self.limit
 
     def _memory(self, placements: Sequence[Placement], world_size: int) -> list[RankMemory]:
-        return rank_memory(
-            placements,
-            self.dense,
-            self.shape,
-            world_size=world_size,
-            optimizer=self.config.training.sparse.optimizer,
-        )
+        return rank_memory(placements, self.dense, self.shape, world_size=world_size)
 
 
 def balance(values: Sequence[float]) -> float:

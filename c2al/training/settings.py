@@ -9,7 +9,8 @@ from c2al.schema import DataError
 
 CHOICES = {
     "model.pooling": ("mean", "sum"),
-    "parallel.sharding": ("auto", *SHARDINGS),
+    "parallel.sharding": ("auto", "custom", *SHARDINGS),
+    "parallel.communication": ("fp32", "fp16", "bf16"),
     "parallel.pipeline": ("auto", "base", "sparse_dist"),
     "training.sparse.optimizer": ("adagrad", "rowwise_adagrad", "sgd"),
     "training.decay": ("linear", "cosine", "constant"),
@@ -21,7 +22,7 @@ COUNTS = {  # the least that each may be
         f"training.{name}": 1 for name in ("keep_checkpoints", "steps", "validation_steps", "early_stopping", "threads")
     },
     **{f"training.{name}": 0 for name in ("evaluations", "snapshots")},
-    **{"seed": 0, "model.dim": 4, "model.dense_tokens": 1},
+    **{"seed": 0, "model.dim": 4, "model.dense_tokens": 1, "training.accumulate": 1, "parallel.ddp_bucket_mib": 1},
 }
 MAY_BE_NULL = {"steps", "validation_steps", "early_stopping", "threads", "average", "max_grad_norm"}
 RANGES = {
@@ -48,6 +49,13 @@ def check_settings(config: DictConfig) -> None:
     for key, (low, high) in RANGES.items():
         if not _fits(config, key, (int, float), low, high):
             raise _refused(key, OmegaConf.select(config, key), f"a number from {low:g} to {high:g}")
+    if config.training.checkpoint_every % config.training.accumulate:
+        remedy = f"training.checkpoint_every=… a multiple of training.accumulate={config.training.accumulate}"
+        raise DataError(
+            "a checkpoint between two steps of the dense part would lose the gradient gathered so far",
+            value=f"training.checkpoint_every={config.training.checkpoint_every}",
+            remedy=remedy,
+        )
     if config.model.dim % 4:  # FBGEMM's rows are of 16 bytes or a multiple
         raise _refused("model.dim", config.model.dim, f"a multiple of 4, such as {4 * -(-config.model.dim // 4)}")
 

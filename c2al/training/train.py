@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from c2al.model import Objective
 from c2al.parallel import ranks as process_group
 from c2al.parallel.lost import Watch
-from c2al.parallel.optimizers import NonFiniteError, Optimizers, Schedule, dense_adam
+from c2al.parallel.optimizers import NonFiniteError, Optimizers, Schedule, dense_adam, replicated_tables
 from c2al.parallel.pipelines import model_alone, pipeline
 from c2al.parallel.pulse import Pulse
 from c2al.parallel.ranks import Ranks, together
@@ -30,6 +30,7 @@ from c2al.training.loop import Loop, Progress
 from c2al.training.resume import refuse_other_config
 from c2al.training.run_folder import RunFolder, provenance, start_logged
 from c2al.training.settings import check_settings
+from c2al.training.table_options import table_rates
 
 log = logging.getLogger(__name__)
 
@@ -62,10 +63,17 @@ class Training:
         self.schema = together(lambda: Schema.load(config.data.path))
         heads = together(lambda: build.auxiliaries(config, self.schema))
         self.placements = together(
-            lambda: build.place(config, self.schema, world_size=ranks.world_size, ranks_per_host=ranks.local_world_size)
+            lambda: build.place(
+                config,
+                self.schema,
+                world_size=ranks.world_size,
+                ranks_per_host=ranks.local_world_size,
+                device=ranks.device.type,
+            )
         )
         self.reader = build.build_reader(config, ranks, split="train", axes=heads.axes, shuffle=True)
         self.num_steps = options.steps or max(1, round(options.epochs * self.reader.steps_per_epoch))
+        self.num_steps = max(options.accumulate, self.num_steps - self.num_steps % options.accumulate)
         model = together(lambda: build.build_training_model(config, self.schema, heads))
         self.sharded = build.distribute(config, model, self.placements, ranks)
         self.optimizers = Optimizers(
@@ -73,8 +81,10 @@ class Training:
             dense_adam(
                 self.sharded, learning_rate=options.dense.learning_rate, weight_decay=options.dense.weight_decay
             ),
+            replicated=replicated_tables(self.sharded, self.placements, table_rates(config)),
             schedule=Schedule(self.num_steps, round(options.warmup * self.num_steps), options.decay),
             max_grad_norm=options.max_grad_norm,
+            accumulate=options.accumulate,
         )
         self.average = WeightAverage(self.sharded, decay=options.average) if options.average else None
         self.checkpoints = Checkpoints(

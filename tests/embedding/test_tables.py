@@ -6,6 +6,7 @@ from torch import nn
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 
 from c2al.embedding.tables import embedding_tables, table_name
+from c2al.embedding.tokens import FeatureTokens
 from c2al.schema import SparseColumn
 
 COLUMNS = (SparseColumn("item", 10), SparseColumn("tags", 6, multi=True), SparseColumn("store", 4))
@@ -30,10 +31,16 @@ def test_columns_may_be_called_as_modules_cannot(name):
     assert "." not in table_name(name)
 
 
+def test_a_table_may_have_a_width_of_its_own():
+    configs = embedding_tables(COLUMNS, dim=8, dims={"store": 16}).embedding_bag_configs()
+    assert [config.embedding_dim for config in configs] == [8, 8, 16]
+
+
 @pytest.mark.parametrize("pooling", ["mean", "sum"])
 def test_bags_are_pooled_as_plain_torch_does(pooling):
     """Single values are looked up; a bag is the mean or the sum; an empty one is zero."""
-    tables = embedding_tables(COLUMNS, dim=4, pooling=pooling, device="cpu")
+    tables = embedding_tables(COLUMNS, dim=4, device="cpu")
+    tokens = FeatureTokens(tables, None, mean=["tags"] if pooling == "mean" else [])
     ids = {"item": [[1], [9], [0]], "tags": [[0, 5, 5], [], [2]], "store": [[3], [0], [3]]}
     bags = [bag for name in ids for bag in ids[name]]
     sparse = KeyedJaggedTensor(
@@ -41,7 +48,7 @@ def test_bags_are_pooled_as_plain_torch_does(pooling):
         values=torch.tensor([value for bag in bags for value in bag]),
         lengths=torch.tensor([len(bag) for bag in bags]),
     )
-    pooled = tables(sparse).to_dict()
+    pooled = dict(zip(ids, tokens.order(tables(sparse), sparse).unbind(1), strict=True))
     for name, each in ids.items():
         weight = tables.embedding_bags[table_name(name)].weight
         starts = torch.tensor([0, *(len(bag) for bag in each)]).cumsum(0)[:-1]

@@ -1,7 +1,7 @@
 """Tokens stand in the schema's order, whatever order the tables give them in. test_shard.py tries it on every plan."""
 
 import torch
-from torchrec.sparse.jagged_tensor import KeyedTensor
+from torchrec.sparse.jagged_tensor import KeyedJaggedTensor, KeyedTensor
 
 from c2al.embedding.dense import DenseTokens
 from c2al.embedding.tables import embedding_tables
@@ -10,13 +10,39 @@ from c2al.schema import SparseColumn
 from tests.parallel import sharded_world as world
 
 
+def ids(lengths: dict[str, list[int]]) -> KeyedJaggedTensor:
+    flat = [length for each in lengths.values() for length in each]
+    return KeyedJaggedTensor(
+        keys=list(lengths), values=torch.zeros(sum(flat), dtype=torch.long), lengths=torch.tensor(flat)
+    )
+
+
 def test_the_order_of_keys_does_not_matter():
     values = {name: torch.full((2, 3), float(i)) for i, name in enumerate("abc")}
-    order = SchemaOrder(list("abc"), 3)
+    order, sparse = SchemaOrder(dict.fromkeys("abc", 3), 3), ids({key: [1, 1] for key in "abc"})
     expected = torch.stack([values[name] for name in "abc"], dim=1)
     for keys in ("abc", "cab", "bca"):
         pooled = KeyedTensor(list(keys), [3, 3, 3], torch.cat([values[key] for key in keys], dim=1))
-        assert torch.equal(order(pooled), expected)
+        assert torch.equal(order(pooled, sparse), expected)
+
+
+def test_means_are_over_a_rows_own_ids():
+    """A sum of 6 over 3 ids, over 1, and an empty bag; another column stays a sum."""
+    order = SchemaOrder({"a": 1, "b": 1}, 1, mean=["b"])
+    pooled = KeyedTensor(["b", "a"], [1, 1], torch.tensor([[6.0, 5.0], [6.0, 5.0], [0.0, 5.0]]))
+    found = order(pooled, ids({"a": [2, 2, 2], "b": [3, 1, 0]}))
+    assert found.tolist() == [[[5.0], [2.0]], [[5.0], [6.0]], [[5.0], [0.0]]]
+
+
+def test_widths_of_their_own_are_brought_to_the_tokens_width():
+    order = SchemaOrder({"a": 2, "b": 3}, 2, mean=["b"])
+    assert list(order.to_dim) == ["table_b"]
+    pooled = KeyedTensor(["b", "a"], [3, 2], torch.arange(10.0).view(2, 5))
+    found = order(pooled, ids({"a": [1, 1], "b": [2, 1]}))
+    assert torch.equal(found[:, 0], pooled["a"])
+    torch.testing.assert_close(
+        found[:, 1], pooled["b"] @ order.to_dim["table_b"].weight.T / torch.tensor([[2.0], [1.0]])
+    )
 
 
 def test_sparse_tokens_then_dense_ones():

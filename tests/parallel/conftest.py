@@ -6,7 +6,7 @@ from torch import nn
 
 from c2al.parallel import ranks as process_group
 from c2al.parallel.plan import place_tables
-from c2al.parallel.shard import shard
+from c2al.parallel.shard import Rates, TableRates, shard
 from tests.parallel import sharded_world as world
 
 
@@ -25,5 +25,5 @@ def sharded():
     places = place_tables(
         world.COLUMNS, dim=world.DIM, sharding="table_wise", world_size=1, ranks_per_host=1, optimizer="sgd"
     )
-    yield shard(model, placements=places, optimizer="sgd", learning_rate=1.0, eps=1e-8, ranks=ranks, seed=0)
+    yield shard(model, placements=places, rates=TableRates(Rates(1.0, 1e-8)), ranks=ranks, seed=0)
     process_group.stop()

@@ -22,7 +22,7 @@ def memory(sharding, world_size, *, ranks_per_host=2, shape=SHAPE):
     placements = place_tables(
         COLUMNS, dim=8, sharding=sharding, world_size=world_size, ranks_per_host=ranks_per_host, optimizer="adagrad"
     )
-    return rank_memory(placements, DENSE, shape, world_size=world_size, optimizer="adagrad")
+    return rank_memory(placements, DENSE, shape, world_size=world_size)
 
 
 def test_whole_tables():

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 from torchrec.optim.keyed import KeyedOptimizerWrapper
 
-from c2al.parallel.optimizers import NonFiniteError, Optimizers, Schedule, dense_adam
-from c2al.parallel.shard import table_shards
+from c2al.parallel import ranks as process_group
+from c2al.parallel.optimizers import NonFiniteError, Optimizers, Schedule, dense_adam, replicated_tables
+from c2al.parallel.shard import shard, table_shards
 from tests.parallel import sharded_world as world
 
 
@@ -127,3 +128,49 @@ def test_a_gradient_that_is_not_finite_changes_no_weight(bad, limit):
     assert torch.equal(a, torch.ones(2))
     assert torch.equal(b, torch.ones(2))
     assert optimizers.num_steps == 0
+
+
+def test_the_dense_part_takes_one_step_for_several_batches():
+    """With the mean of their gradients, clipped as one."""
+    a = nn.Parameter(torch.zeros(1))
+    optimizers = bare({"a": a}, max_grad_norm=1.0, accumulate=2)
+    for gradient, expected in ((1.0, 0.0), (3.0, -1.0), (0.5, -1.0), (0.5, -1.5)):
+        optimizers.zero_grad()
+        a.grad = (0 if a.grad is None else a.grad) + torch.tensor([gradient])
+        optimizers.step()
+        assert a.item() == pytest.approx(expected)
+    assert optimizers.num_steps == 4
+
+
+def test_data_parallel_tables_are_neither_adams_nor_clipped():
+    ranks = process_group.start()
+    try:
+        case = world.Case("data_parallel", "adagrad")
+        places = case.place(ranks)
+        tokens = world.FeatureTokens(
+            world.embedding_tables(world.COLUMNS, dim=world.DIM),
+            world.DenseTokens(num_dense=world.NUM_DENSE, dim=world.DIM),
+        )
+        model = world.TrainingModel(
+            world.Ranker(tokens, nn.Identity(), world.Flat()), world.Fixed(weights=[1.0]), auxiliaries=[]
+        )
+        sharded = shard(model, placements=places, rates=case.rates, ranks=ranks, seed=0)
+        replicated = replicated_tables(sharded, places, case.rates)
+        dense = dense_adam(sharded, learning_rate=0.0)
+        optimizers = Optimizers(
+            sharded.fused_optimizer,
+            dense,
+            replicated=replicated,
+            schedule=Schedule(10, 0, "constant"),
+            max_grad_norm=1e-12,
+        )
+        start = tables(sharded)
+        step(sharded, optimizers)
+        assert not any("embedding_bags" in name for name in dense.params)
+        assert len(replicated.params) == len(world.COLUMNS)
+        assert all((after - start[name]).abs().max() > 0.1 for name, after in tables(sharded).items())
+        next(iter(replicated.params.values())).grad.fill_(float("nan"))
+        with pytest.raises(NonFiniteError, match="data-parallel table"):
+            optimizers.step()
+    finally:
+        process_group.stop()

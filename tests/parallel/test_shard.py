@@ -12,66 +12,51 @@ from c2al.embedding.tables import embedding_tables
 from c2al.embedding.tokens import FeatureTokens
 from c2al.parallel import ranks as process_group
 from c2al.parallel.plan import place_tables
-from c2al.parallel.shard import find_tables, shard
+from c2al.parallel.shard import Rates, TableRates, find_tables, shard
 from tests import runs
 from tests.parallel import sharded_world
-from tests.parallel.sharded_world import PLANS
 
 pytestmark = pytest.mark.slow
-NAMES = [f"{sharding} {optimizer}" for sharding, optimizer in PLANS]
+WORLDS = {1: 1, 2: 2, 4: 2}  # ranks: ranks of a host
+FOUND = [(world, str(case)) for world, per_host in WORLDS.items() for case in sharded_world.cases(world, per_host)]
 
 
 @pytest.fixture(scope="module")
-def two_ranks(tmp_path_factory):
-    """What each of two ranks found under every plan."""
-    out = tmp_path_factory.mktemp("shard") / "found.json"
-    ended = runs.on_ranks(["-m", "tests.parallel.sharded_world", str(out)], timeout_s=120)
-    assert [status for status, _, _ in ended] == [0, 0], ended[0][2]
-    return json.loads(out.read_text())
+def worlds(tmp_path_factory):
+    """What each rank found under every plan, by number of ranks; four ranks are two hosts."""
+    folder, found = tmp_path_factory.mktemp("shard"), {}
+    for world_size, per_host in WORLDS.items():
+        words = ["-m", "tests.parallel.sharded_world", str(folder / "found.json")]
+        ended = runs.on_ranks(words, world_size=world_size, ranks_per_host=per_host, timeout_s=240)
+        assert [status for status, _, _ in ended] == [0] * world_size, [text for _, _, text in ended]
+        found[world_size] = json.loads((folder / "found.json").read_text())
+    return found
 
 
-@pytest.fixture(scope="module")
-def one_rank():
-    """The same on one rank, in this process."""
-    ranks = process_group.start()
-    try:
-        return {name: sharded_world.compare(*name.split(), ranks) for name in NAMES[:2]}
-    finally:
-        process_group.stop()
+@pytest.mark.parametrize(("world_size", "case"), FOUND)
+def test_ranks_train_as_plain_torch_does(world_size, case, worlds):
+    """Tokens in the schema's order, losses, tables, moments, dense part after four steps of repeating ids."""
+    for rank in worlds[world_size]:
+        for part in ("tokens", "losses", "tables", "moments", "head"):
+            assert rank[case][part] < 2e-5, part
+        assert rank[case]["moved"] > 1e-3, "every table learns"
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_two_ranks_train_as_plain_torch_does(name, two_ranks):
-    """Tokens in the schema's order, losses, tables and dense part after four steps of repeating ids and empty bags."""
-    for rank in two_ranks:
-        assert rank[name]["tokens"] < 1e-5
-        assert rank[name]["losses"] < 1e-5
-        assert rank[name]["tables"] < 1e-5
-        assert rank[name]["head"] < 1e-5
-        assert rank[name]["moved"] > 1e-3, "every table learns"
-
-
-def test_one_rank_trains_as_plain_torch_does(one_rank):
-    for found in one_rank.values():
-        assert max(found[part] for part in ("tokens", "losses", "tables", "head")) < 1e-5
-
-
-def test_tables_start_equal_under_every_plan_and_world(two_ranks, one_rank):
+def test_tables_start_equal_under_every_plan_and_world(worlds):
     """And within U(-1/√rows, 1/√rows), nearly filling it."""
-    starts = {found["start"] for world in (*two_ranks, one_rank) for found in world.values()}
-    assert len(starts) == 1
-    assert all(0.99 < found["largest"] <= 1 for found in two_ranks[0].values())
+    found = [case for world in worlds.values() for rank in world for name, case in rank.items() if "own" not in name]
+    assert len({case["start"] for case in found}) == 1
+    assert all(0.99 < case["largest"] <= 1 for case in found)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_plan_counts_the_bytes_that_ranks_hold(name, two_ranks):
+@pytest.mark.parametrize(("world_size", "case"), FOUND)
+def test_the_plan_counts_the_bytes_that_ranks_hold(world_size, case, worlds):
     """Weights and optimizer state, on each rank, to the byte."""
-    assert [rank[name]["bytes"] for rank in two_ranks] == [0, 0]
-    assert [rank[name]["moment_bytes"] for rank in two_ranks] == [0, 0]
+    assert [(rank[case]["bytes"], rank[case]["moment_bytes"]) for rank in worlds[world_size]] == [(0, 0)] * world_size
 
 
-def test_both_ranks_hold_tables(two_ranks):
-    assert {found["ranks_used"] for found in two_ranks[0].values()} == {2.0}
+def test_all_ranks_hold_tables(worlds):
+    assert {found["ranks_used"] for found in worlds[4][0].values()} == {4.0}
 
 
 def test_tables_are_found_by_their_path():
@@ -90,7 +75,7 @@ def test_one_rank_has_no_ddp_and_the_same_names(monkeypatch):
         places = place_tables(
             columns, dim=dim, sharding="table_wise", world_size=1, ranks_per_host=1, optimizer="adagrad"
         )
-        return shard(model, placements=places, optimizer="adagrad", learning_rate=0.1, eps=1e-6, ranks=ranks, seed=0)
+        return shard(model, placements=places, rates=TableRates(Rates(0.1, 1e-6)), ranks=ranks, seed=0)
 
     ranks = process_group.start()
     try:
