@@ -28,6 +28,8 @@ def plan_words(report: dict[str, Any]) -> list[str]:
         f"heaviest over mean: {report['balance']:.2f} in bytes, {report['cost_balance']:.2f} in cost",
         f"the tables' step: {report['step_ms']:.3g} ms by TorchRec's model of the hardware, not measured",
     ]
+    if host := max(rank.get("host_bytes", 0) for rank in report["ranks"]):
+        lines.append(f"tables in unified memory: up to {_size(host)} of a rank in its host's memory")
     limit, heaviest = report["limit_bytes"], report["heaviest_bytes"]
     if limit is None:
         return [*lines, f"the heaviest rank holds {_size(heaviest)}; parallel.memory_gib=… says whether that fits"]

@@ -109,6 +109,7 @@ def estimate(
     for each in placements:  # enumerated whole, which is quick, and only then cut as the plan cuts it
         option = options[table_name(each.table)]
         option.sharding_type = TORCHREC_NAMES.get(each.sharding, each.sharding)
+        option.compute_kernel = each.kernel
         option.shards = [PlannedShard(size=list(size), offset=[0, 0]) for size in sizes[each.table]]
     enumerator.populate_estimates(list(options.values()))
     found = {}

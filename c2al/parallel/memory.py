@@ -8,7 +8,7 @@ leave headroom.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 from torch import nn
 
@@ -18,22 +18,28 @@ from c2al.parallel.shard import find_tables
 
 ID = LENGTH = 8  # bytes: ids and lengths are int64
 VALUE = 4  # and all else is float32
+ON_HOST = ("fused_uvm", "fused_uvm_caching")
+CACHED = 0.2  # of a table's rows; TorchRec's default
 BATCHES_HELD = {"base": 2, "sparse_dist": 3}  # by a pipeline, at once
 
 
 @dataclass(frozen=True)
 class RankMemory:
-    """Bytes of one rank: its shards, their optimizer state, the dense part with Adam, and what a step adds."""
+    """Bytes of one rank: its shards, their optimizer state, the dense part with Adam, and what a step adds.
+
+    A table in unified memory (``fused_uvm``) is in the host's, and ``fused_uvm_caching`` has a cache on the device.
+    """
 
     weights: int = 0
     optimizer: int = 0
     dense: int = 0
     activations: int = 0
+    host: int = 0  # not on the device: tables in unified memory, with their state
 
     @property
     def total(self) -> int:
-        """All of it."""
-        return sum(astuple(self))
+        """All that is on the device."""
+        return self.weights + self.optimizer + self.dense + self.activations
 
 
 @dataclass(frozen=True)
@@ -78,10 +84,19 @@ def rank_memory(
     for each in placements:
         for shard in each.shards():
             steps[shard.rank] += _buffers(each, shard, shape, world_size)
-    held = rank_bytes(placements, world_size=world_size)
+    on_device, on_host, cached = (
+        rank_bytes([each for each in placements if each.kernel in kernels], world_size=world_size)
+        for kernels in (("fused", "dense"), ON_HOST, ON_HOST[1:])
+    )
     return [
-        RankMemory(each["weight_bytes"], each["optimizer_bytes"], dense.held, round(step))
-        for each, step in zip(held, steps, strict=True)
+        RankMemory(
+            weights=held["weight_bytes"] + round(CACHED * cache["weight_bytes"]),
+            optimizer=held["optimizer_bytes"],
+            dense=dense.held,
+            activations=round(step),
+            host=host["weight_bytes"] + host["optimizer_bytes"],
+        )
+        for held, host, cache, step in zip(on_device, on_host, cached, steps, strict=True)
     ]
 
 

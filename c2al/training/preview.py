@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -119,9 +119,9 @@ class Planner:
         self.dense = dense_memory(model, self.shape, averaged=config.training.average is not None)
 
     def place(self, sharding: str | None = None, world_size: int | None = None) -> list[Placement]:
-        """Tables by the config's plan or by one sharding for all."""
+        """Tables by the config's plan, with what single tables have of their own, or by one sharding for all."""
         config, options = self.config, self.config.parallel
-        if sharding is not None:
+        if sharding not in (None, self.config.parallel.sharding):
             config = copy.deepcopy(config)
             config.parallel.sharding, config.parallel.tables = sharding, {}
         return place(
@@ -170,7 +170,12 @@ class Planner:
     def would_fit(self, sharding: str | None = None) -> int | None:
         """The least number of ranks on which a plan fits; None if no number up to 4,096 does."""
         assert self.limit is not None
-        alone = self._memory(self.place("table_wise", 1), 1)[0]
+        try:
+            placements = self.place(sharding)
+        except DataError:  # refused on as many ranks as the config says; on others it may do
+            placements = []
+        whole = [replace(each, sharding="table_wise", ranks=(0,)) for each in placements]
+        alone = self._memory(whole, 1)[0]
         return least_world_size(
             lambda world_size: self._fits(sharding, world_size),
             ranks_per_host=self.config.parallel.ranks_per_host,

@@ -60,6 +60,12 @@ def test_the_verdict(own, said):
     assert plan_words(report(**own))[-1] == said
 
 
+def test_tables_outside_the_device_are_named():
+    plan = report()
+    plan["ranks"][1] = plan["ranks"][1] | {"host_bytes": 30 * 2**30}
+    assert "tables in unified memory: up to 30.0 GiB of a rank in its host's memory" in plan_words(plan)
+
+
 def test_reasons_once_for_all_tables_of_it():
     plan = report()
     for table, reason in zip(plan["tables"], ("large", "small"), strict=True):

@@ -69,6 +69,30 @@ def test_plans_compared():
     assert "row moment of its own" in lines[-1]["refused"]
 
 
+def test_single_tables_may_have_plans_of_their_own():
+    """The config's plan keeps them; another sharding, compared with it, takes all tables alike."""
+    own = planner(
+        "parallel=custom",
+        *(f"parallel.tables.{own}" for own in ("big=grid", "user=row_wise", "tags=table_wise")),
+        memory_gib=400,
+    )
+    assert [each.sharding for each in own.place()] == ["grid", "row_wise", "table_wise"]
+    assert {each.sharding for each in own.place("grid")} == {"grid"}
+    lines = {line["sharding"]: line for line in own.compare(own.comparable)["plans"]}
+    assert lines["custom"]["fits"]
+    assert lines["custom"]["step_ms"] > lines["grid"]["step_ms"]  # rows of one table go between hosts
+
+
+def test_unified_memory_makes_it_fit():
+    """The large table in the hosts' memory, a fifth of its rows cached: 512 GB less its state over the ranks."""
+    words = ["parallel=row_wise", "parallel.tables.big={sharding: row_wise, kernel: fused_uvm_caching}"]
+    report = planner(*words, memory_gib=50).report()
+    assert report["fits"]
+    assert report["step_ms"] > planner("parallel=row_wise", memory_gib=50).preview().step_ms
+    assert sum(rank["host_bytes"] for rank in report["ranks"]) == 2 * 4 * 64 * 10_000_000_000
+    assert planner(*words, memory_gib=5).remedy() == "row_wise would fit on 120 ranks (15 hosts of 8)"
+
+
 def test_headroom_and_no_limit():
     assert planner(memory_gib=10).limit == 9 * 2**30
     assert planner("parallel.headroom=0.5", memory_gib=10).limit == 5 * 2**30
