@@ -25,6 +25,12 @@ class Ranker(nn.Module):
         return self.heads(self.interaction(self.embedding(batch)))
 
 
+def num_parameters(ranker: Ranker) -> dict[str, int]:
+    """Of the dense part and of the tables, sharded or on meta; columns that only pad a table's rows are none."""
+    dense = (p.numel() for name, p in ranker.named_parameters() if not name.startswith("embedding.tables."))
+    return {"dense": sum(dense), "tables": ranker.embedding.num_table_parameters}
+
+
 class Objective(nn.Module):
     """Logits and a batch's labels to one scalar; a leaf for the pipeline's tracing."""
 

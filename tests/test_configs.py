@@ -82,7 +82,7 @@ def test_model(choice, tiny_rows):
 
     config = cli.compose("config", [f"model={choice}", f"data.path={tiny_rows}"])
     ranker = build.build_ranker(config, Schema.load(tiny_rows), num_heads=3)
-    x_BFD = torch.randn(4, ranker.embedding.num_tokens, config.model.dim)
+    x_BFD = torch.randn(4, ranker.embedding.num_tokens, ranker.embedding.dim)
     assert ranker.heads(ranker.interaction(x_BFD)).shape == (4, 3)
     assert {p.device.type for p in ranker.embedding.tables.parameters()} == {"meta"}
 

@@ -13,7 +13,7 @@ from c2al.embedding.tokens import FeatureTokens
 from c2al.heads.towers import Towers
 from c2al.interaction.dhen import DHEN
 from c2al.interaction.fm_attention import FMBlock
-from c2al.model import Objective, Ranker, TrainingModel
+from c2al.model import Objective, Ranker, TrainingModel, num_parameters
 from c2al.objectives.fixed import Fixed
 from tests.parallel import sharded_world as world
 
@@ -160,3 +160,9 @@ def test_straight_lines_that_the_pipeline_can_trace():
         *("ranker.embedding.tables", "ranker.embedding.order", "ranker.embedding.dense"),
         *("ranker.interaction", "ranker.heads", "objective"),
     ]
+
+
+def test_parameters_of_tables_and_of_the_rest():
+    counts = num_parameters(model().ranker)
+    assert counts["tables"] == 4 * sum(column.num_rows for column in world.COLUMNS)
+    assert sum(counts.values()) == sum(p.numel() for p in model().ranker.parameters())

@@ -14,6 +14,15 @@ def table_name(column: str) -> str:
     return f"table_{column.replace('.', '__')}"
 
 
+def padded(width: int) -> int:
+    """Columns of a table whose rows hold ``width`` numbers: FBGEMM's rows are of 16 bytes or a multiple.
+
+    The columns beyond are never read: their gradient is zero, and they are no parameters of the model. Row-wise
+    Adagrad's moment is a mean over all columns of a row, theirs too: it takes steps sqrt(padded / width) as long.
+    """
+    return 4 * -(-width // 4)
+
+
 def embedding_tables(
     columns: Sequence[SparseColumn],
     *,
@@ -21,7 +30,7 @@ def embedding_tables(
     dims: Mapping[str, int] | None = None,
     device: str = "meta",
 ) -> EmbeddingBagCollection:
-    """One bag for each column, of width ``dim`` or its own of ``dims``.
+    """One bag for each column, of width ``dim`` or its own of ``dims``, ``padded``.
 
     A multi-valued column's rows are summed, an empty bag is zero; ``FeatureTokens`` makes means of sums. Left to
     TorchRec, a mean would be a sum under grid sharding (1.8.0), without a word.
@@ -35,7 +44,7 @@ def embedding_tables(
                 name=table_name(column.name),
                 feature_names=[column.name],
                 num_embeddings=column.num_rows,
-                embedding_dim=(dims or {}).get(column.name, dim),
+                embedding_dim=padded((dims or {}).get(column.name, dim)),
                 pooling=PoolingType.SUM,
             )
             for column in columns

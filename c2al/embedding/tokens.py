@@ -1,6 +1,6 @@
 """Batch to feature tokens ``x_BFD``: one token a sparse column, then the dense ones."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import nn
@@ -9,7 +9,7 @@ from torchrec.sparse.jagged_tensor import KeyedJaggedTensor, KeyedTensor
 
 from c2al.batch import Batch
 from c2al.embedding.dense import DenseTokens
-from c2al.embedding.tables import table_name
+from c2al.embedding.tables import padded, table_name
 
 
 class SchemaOrder(nn.Module):
@@ -17,13 +17,13 @@ class SchemaOrder(nn.Module):
 
     Sharded tables give their columns grouped by rank, so the order of keys depends on the plan. Taken as they come, two
     plans would feed the same interaction with permuted tokens, silently. A table whose width is not ``dim`` is brought
-    to it by a linear map of its own (as in DLRM with mixed dimensions: Ginart et al. 2019, arXiv 1909.11810). Columns
-    in ``mean`` are divided by their number of ids.
+    to it by a linear map of its own (as in DLRM with mixed dimensions: Ginart et al. 2019, arXiv 1909.11810). Padding
+    columns are left out. Columns in ``mean`` are divided by their number of ids.
     """
 
     def __init__(self, widths: dict[str, int], dim: int, *, mean: Collection[str] = ()) -> None:
         super().__init__()
-        self.names, self.dim, self.mean = list(widths), dim, frozenset(mean)
+        self.names, self.widths, self.dim, self.mean = list(widths), widths, dim, frozenset(mean)
         self.to_dim = nn.ModuleDict(
             {table_name(name): nn.Linear(width, dim, bias=False) for name, width in widths.items() if width != dim}
         )
@@ -35,7 +35,10 @@ class SchemaOrder(nn.Module):
             by_name = dict(zip(keys, pooled.values().split(pooled.length_per_key(), dim=1), strict=True))
             x_BFD = torch.stack([self._token(name, by_name[name]) for name in self.names], dim=1)
         else:
-            x_BFD = pooled.values().view(-1, len(self.names), self.dim)
+            width = pooled.length_per_key()[0]
+            x_BFD = pooled.values().view(-1, len(self.names), width)
+            if width != self.dim:
+                x_BFD = x_BFD[..., : self.dim]
             if keys != self.names:
                 x_BFD = x_BFD[:, [keys.index(name) for name in self.names]]
         return x_BFD * self._one_over_ids(sparse) if self.mean else x_BFD
@@ -50,14 +53,16 @@ class SchemaOrder(nn.Module):
 
     def _token(self, name: str, pooled_BD: torch.Tensor) -> torch.Tensor:
         table = table_name(name)
-        return self.to_dim[table](pooled_BD) if table in self.to_dim else pooled_BD
+        if table in self.to_dim:
+            return self.to_dim[table](pooled_BD[:, : self.widths[name]])
+        return pooled_BD[:, : self.dim]
 
 
 class FeatureTokens(nn.Module):
     """``Batch -> x_BFD``. The forward is a straight line, which is what TorchRec's pipeline can trace.
 
-    ``dim`` is the tokens' width; without it, that of all tables. ``mean`` names the columns whose rows are averaged
-    rather than summed.
+    ``dim`` is the tokens' width; without it, that of all tables. ``dims`` are the widths of tables that have their own,
+    as ``embedding_tables`` got them. ``mean`` names the columns whose rows are averaged rather than summed.
     """
 
     def __init__(
@@ -66,6 +71,7 @@ class FeatureTokens(nn.Module):
         dense: DenseTokens | None,
         *,
         dim: int | None = None,
+        dims: Mapping[str, int] | None = None,
         mean: Collection[str] = (),
     ) -> None:
         super().__init__()
@@ -73,7 +79,11 @@ class FeatureTokens(nn.Module):
         self.tables = tables
         self.dim = dim or configs[0].embedding_dim
         widths = {config.feature_names[0]: config.embedding_dim for config in configs}
-        self.order = SchemaOrder(widths, self.dim, mean=mean)
+        like_tokens = {name: self.dim for name, width in widths.items() if width == padded(self.dim)}
+        self.order = SchemaOrder(widths | like_tokens | dict(dims or {}), self.dim, mean=mean)
+        self.num_table_parameters = sum(
+            config.num_embeddings * self.order.widths[config.feature_names[0]] for config in configs
+        )
         self.dense = dense
         self.num_tokens = len(configs) + (dense.num_tokens if dense else 0)
 

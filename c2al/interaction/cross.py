@@ -1,13 +1,27 @@
-"""Cross layers over the flattened tokens.
+"""Cross layers over the flattened tokens: full rank, low rank, and a mixture of low-rank experts.
 
 Wang et al. 2021, "DCN V2: Improved Deep & Cross Network and Practical Lessons for Web-scale Learning to Rank Systems",
-arXiv 2008.13535. The weight is of low rank, as in its DCN-Mix, with one expert and no gate.
+arXiv 2008.13535, sections 3.2 and 3.5. A layer is called with the network's input ``x0_BE`` and its own, ``x_BE``.
 """
 
 import torch
 from torch import nn
 
 from c2al.interaction.linear import TokenLinear
+
+
+class FullCross(nn.Module):
+    """``x0 ⊙ (W x + b) + x``, W whole."""
+
+    def __init__(self, *, features: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(features, features)
+        nn.init.normal_(self.linear.weight, std=features**-0.5)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, x0_BE: torch.Tensor, x_BE: torch.Tensor) -> torch.Tensor:
+        """One order more."""
+        return x0_BE * self.linear(x_BE) + x_BE
 
 
 class Cross(nn.Module):
@@ -22,8 +36,34 @@ class Cross(nn.Module):
         nn.init.zeros_(self.expand.bias)
 
     def forward(self, x0_BE: torch.Tensor, x_BE: torch.Tensor) -> torch.Tensor:
-        """``x0_BE`` is the network's input, ``x_BE`` the layer's."""
+        """One order more."""
         return x0_BE * self.expand(self.project(x_BE)) + x_BE
+
+
+class MixedCross(nn.Module):
+    """``x0 ⊙ (sum_i G_i(x) U_i g(C_i g(V_i x)) + b) + x``: experts of low rank, g = tanh, G softmax of a linear gate.
+
+    The paper has b inside each expert, the same in all: as the gates of a softmax sum to one, it stands outside here.
+    """
+
+    def __init__(self, *, features: int, rank: int, num_experts: int) -> None:
+        super().__init__()
+        self.project_NER = nn.Parameter(torch.empty(num_experts, features, rank))
+        self.within_NRR = nn.Parameter(torch.empty(num_experts, rank, rank))
+        self.expand_NRE = nn.Parameter(torch.empty(num_experts, rank, features))
+        for weight in (self.project_NER, self.within_NRR, self.expand_NRE):
+            nn.init.normal_(weight, std=weight.shape[1] ** -0.5)
+        self.bias_E = nn.Parameter(torch.zeros(features))
+        self.gate = nn.Linear(features, num_experts, bias=False)
+
+    def forward(self, x0_BE: torch.Tensor, x_BE: torch.Tensor) -> torch.Tensor:
+        """One order more, but for the tanh."""
+        inside_NBR = torch.tanh(torch.matmul(x_BE, self.project_NER))
+        inside_NBR = torch.tanh(torch.bmm(inside_NBR, self.within_NRR))
+        gates_NB = self.gate(x_BE).softmax(dim=1).t()
+        # a gate is a number a row: before the expansion it scales R numbers, after it E
+        mixed_BE = torch.bmm(inside_NBR * gates_NB.unsqueeze(2), self.expand_NRE).sum(0)
+        return x0_BE * (mixed_BE + self.bias_E) + x_BE
 
 
 class CrossBlock(nn.Module):

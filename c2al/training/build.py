@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,17 @@ from c2al.cohorts.discover import load_pair
 from c2al.data.reader import Reader
 from c2al.data.scan import read_columns
 from c2al.embedding.dense import DenseTokens
-from c2al.embedding.tables import embedding_tables
+from c2al.embedding.tables import embedding_tables, padded
 from c2al.embedding.tokens import FeatureTokens
+from c2al.heads.additive import AddedLogits, Biases
+from c2al.interaction.beside import BesideFMAttention
 from c2al.model import Ranker, TrainingModel
+from c2al.parallel.batch_norm import normalize_over_ranks
 from c2al.parallel.plan import Placement, place_tables
 from c2al.parallel.ranks import Ranks, agree, seed_everything
 from c2al.parallel.shard import shard
 from c2al.schema import DataError, DenseColumn, Schema, SparseColumn
+from c2al.training.settings import first_order
 from c2al.training.table_options import own_dims, table_options, table_rates
 
 
@@ -134,13 +139,25 @@ def build_ranker(config: DictConfig, schema: Schema, *, num_heads: int) -> Ranke
     sparse, dense = chosen_columns(config, schema)
     seed_everything(config.seed)
     model = config.model
-    tokens = DenseTokens(num_dense=len(dense), dim=model.dim, num_tokens=model.dense_tokens) if dense else None
-    tables = embedding_tables(sparse, dim=model.dim, dims=own_dims(config, sparse))
+    width, own = model.dim + first_order(config), own_dims(config, sparse)
+    tokens = DenseTokens(num_dense=len(dense), dim=width, num_tokens=model.dense_tokens) if dense else None
+    tables = embedding_tables(sparse, dim=width, dims=own)
     mean = [column.name for column in sparse if column.multi and model.pooling == "mean"]
-    embedding = FeatureTokens(tables, tokens, dim=model.dim, mean=mean)
+    embedding = FeatureTokens(tables, tokens, dim=width, dims=own, mean=mean)
     interaction = instantiate(model.interaction, num_tokens=embedding.num_tokens, dim=model.dim)
-    heads = instantiate(model.heads, in_features=interaction.out_features, num_heads=num_heads, seed=config.seed)
-    return Ranker(embedding, interaction, heads)
+    if model.get("fm_attention") and "fm_block" in model:  # Wukong's own block takes the word for itself
+        block = instantiate(model.fm_block, num_tokens=embedding.num_tokens, dim=model.dim)
+        interaction = BesideFMAttention(interaction, block)
+    return Ranker(embedding, interaction, _heads(config, interaction, num_heads=num_heads))
+
+
+def _heads(config: DictConfig, interaction: nn.Module, *, num_heads: int) -> nn.Module:
+    """On all features of the representation but those that enter every logit as they are."""
+    additive: int = getattr(interaction, "additive_features", 0)
+    features: int = interaction.out_features - additive  # type: ignore[operator,assignment]
+    make = partial(instantiate, config.model.heads) if features else Biases
+    heads = make(in_features=features, num_heads=num_heads, seed=config.seed)
+    return AddedLogits(heads, additive_features=additive) if additive else heads
 
 
 def build_training_model(config: DictConfig, schema: Schema, heads: Auxiliaries) -> TrainingModel:
@@ -160,7 +177,7 @@ def place(
     sparse, _ = chosen_columns(config, schema)
     return place_tables(
         sparse,
-        dim=config.model.dim,
+        dim=padded(config.model.dim + first_order(config)),
         sharding=config.parallel.sharding,
         world_size=world_size,
         ranks_per_host=ranks_per_host,
@@ -172,6 +189,7 @@ def place(
 
 def distribute(config: DictConfig, model: TrainingModel, placements: list[Placement], ranks: Ranks) -> nn.Module:
     """Precision and compilation of the dense part, then the tables' fused optimizer, plan and shards."""
+    normalize_over_ranks(model)
     prepare_dense(model.ranker, config.training.precision, compiled=config.training.compile, device=ranks.device)
     return shard(
         model,

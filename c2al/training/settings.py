@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from c2al.parallel.plan import SHARDINGS
@@ -22,7 +23,7 @@ COUNTS = {  # the least that each may be
         f"training.{name}": 1 for name in ("keep_checkpoints", "steps", "validation_steps", "early_stopping", "threads")
     },
     **{f"training.{name}": 0 for name in ("evaluations", "snapshots")},
-    **{"seed": 0, "model.dim": 4, "model.dense_tokens": 1, "training.accumulate": 1, "parallel.ddp_bucket_mib": 1},
+    **{"seed": 0, "model.dim": 0, "model.dense_tokens": 1, "training.accumulate": 1, "parallel.ddp_bucket_mib": 1},
 }
 MAY_BE_NULL = {"steps", "validation_steps", "early_stopping", "threads", "average", "max_grad_norm"}
 RANGES = {
@@ -56,8 +57,13 @@ def check_settings(config: DictConfig) -> None:
             value=f"training.checkpoint_every={config.training.checkpoint_every}",
             remedy=remedy,
         )
-    if config.model.dim % 4:  # FBGEMM's rows are of 16 bytes or a multiple
-        raise _refused("model.dim", config.model.dim, f"a multiple of 4, such as {4 * -(-config.model.dim // 4)}")
+    if config.model.dim == 0 and not first_order(config):
+        raise _refused("model.dim", 0, "a whole number from 1; 0 where the model has first-order weights, such as lr")
+
+
+def first_order(config: DictConfig) -> bool:
+    """Whether the architecture takes tokens of width D + 1, the last column an id's first-order weight."""
+    return bool(getattr(get_class(config.model.interaction._target_), "first_order", False))
 
 
 def _fits(config: DictConfig, key: str, kind: Any, low: float, high: float) -> bool:

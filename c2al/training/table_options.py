@@ -5,6 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from c2al.embedding.tables import padded
 from c2al.parallel.plan import TableOptions, check_table
 from c2al.parallel.shard import TABLE_OPTIMIZERS, Rates, TableRates
 from c2al.schema import DataError, SparseColumn
@@ -16,7 +17,7 @@ OPTIMIZER_KEYS = ("optimizer", "learning_rate", "eps")
 def table_options(config: DictConfig, sparse: Sequence[SparseColumn]) -> dict[str, TableOptions]:
     """Per table, by name; a DataError where a key names no table or says what cannot be."""
     plans = {name: _plan(name, value) for name, value in _own(config, "parallel.tables", sparse).items()}
-    dims = own_dims(config, sparse)
+    dims = {name: padded(dim) for name, dim in own_dims(config, sparse).items()}
     optimizers = {
         name: value["optimizer"] for name, value in _optimizers(config, sparse).items() if "optimizer" in value
     }
@@ -27,11 +28,11 @@ def table_options(config: DictConfig, sparse: Sequence[SparseColumn]) -> dict[st
 
 
 def own_dims(config: DictConfig, sparse: Sequence[SparseColumn]) -> dict[str, int]:
-    """Embedding widths other than ``model.dim``, by table."""
+    """Embedding widths other than ``model.dim``, by table; not padded."""
     dims = _own(config, "model.dims", sparse)
     for name, dim in dims.items():
-        if not isinstance(dim, int) or isinstance(dim, bool) or dim < 4 or dim % 4:
-            remedy = f"model.dims.{name}=… a multiple of 4"
+        if not isinstance(dim, int) or isinstance(dim, bool) or dim < 1:
+            remedy = f"model.dims.{name}=… a whole number from 1"
             raise DataError("no width for an embedding", column=name, value=dim, remedy=remedy)
     return dims
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from c2al.model import Objective
+from c2al.model import Objective, Ranker, num_parameters
 from c2al.parallel import ranks as process_group
 from c2al.parallel.lost import Watch
 from c2al.parallel.optimizers import NonFiniteError, Optimizers, Schedule, dense_adam, replicated_tables
@@ -234,10 +234,7 @@ class Training:
             "seconds": round(self.progress.seconds, 3),
             "rows_per_s": round(self.progress.rows / max(self.progress.seconds, 1e-9), 1),
             "progress": self.progress.as_dict(),
-            "parameters": {
-                "dense": sum(parameter.numel() for parameter in self.optimizers.dense_parameters),
-                "tables": sum(placement.num_rows * placement.dim for placement in self.placements),
-            },
+            "parameters": num_parameters(next(each for each in self.sharded.modules() if isinstance(each, Ranker))),
             "metrics": metrics,
         }
         self.folder.write_report(report)

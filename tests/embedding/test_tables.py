@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 
-from c2al.embedding.tables import embedding_tables, table_name
+from c2al.embedding.tables import embedding_tables, padded, table_name
 from c2al.embedding.tokens import FeatureTokens
 from c2al.schema import SparseColumn
 
@@ -56,3 +56,9 @@ def test_bags_are_pooled_as_plain_torch_does(pooling):
         expected = nn.functional.embedding_bag(flat, weight, starts, mode=pooling if name == "tags" else "sum")
         torch.testing.assert_close(pooled[name], expected)
     assert pooled["tags"][1].eq(0).all()
+
+
+def test_rows_are_padded_to_sixteen_bytes():
+    assert [padded(width) for width in (1, 4, 10, 16, 17)] == [4, 4, 12, 16, 20]
+    configs = embedding_tables(COLUMNS, dim=10, dims={"store": 3}).embedding_bag_configs()
+    assert [config.embedding_dim for config in configs] == [12, 12, 4]

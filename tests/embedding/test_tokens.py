@@ -60,3 +60,22 @@ def test_sparse_tokens_then_dense_ones():
 def test_no_dense_columns():
     tokens = FeatureTokens(embedding_tables([SparseColumn("store", 5)], dim=4, device="cpu"), None)
     assert tokens.num_tokens == 1
+
+
+def test_padding_is_never_read_and_no_parameter():
+    """Tokens of width 10 from rows of 12, one table of width 3 in rows of 4: the rest gets no gradient."""
+    dims = {"type": 3}
+    tables = embedding_tables(world.COLUMNS, dim=10, dims=dims, device="cpu")
+    for own, read in ((dims, {"table_type": 3}), ({}, {})):
+        tokens = FeatureTokens(
+            tables if own else embedding_tables(world.COLUMNS, dim=10, device="cpu"), None, dim=10, dims=own
+        )
+        x_BFD = tokens(world.draw(0, 5).batch())
+        assert x_BFD.shape == (5, len(world.COLUMNS), 10)
+        x_BFD.square().sum().backward()
+        for name, bag in tokens.tables.embedding_bags.items():
+            width = read.get(name, 10)
+            assert bag.weight.grad[:, :width].abs().sum(0).gt(0).all()
+            assert bag.weight.grad[:, width:].eq(0).all()
+        expected = sum(column.num_rows * read.get(f"table_{column.name}", 10) for column in world.COLUMNS)
+        assert tokens.num_table_parameters == expected

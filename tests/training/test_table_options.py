@@ -48,7 +48,7 @@ def test_widths():
         (["parallel.tables.itm=row_wise"], r"parallel\.tables names a table.*value itm.*did you mean item\?"),
         (["model.dims.items=8"], r"model\.dims names a table.*did you mean item\?"),
         (["training.sparse.tables.x.eps=1"], r"training\.sparse\.tables names a table.*tables: item, shop"),
-        (["model.dims.item=6"], r"no width.*column item, value 6.*multiple of 4"),
+        (["model.dims.item=0"], r"no width.*column item, value 0.*a whole number from 1"),
         (
             ["parallel.tables.item={shards: 3}"],
             r"parallel\.tables\.item has no such key.*value shards.*sharding, ranks",
