@@ -23,6 +23,10 @@ REQUIRES = [
     "numpy>=1.26,<3",
     "scipy>=1.11",
     "statsmodels>=0.14.2",
+    "torchjd>=0.18,<0.19",
+    "cvxpy>=1.3",  # TorchJD's solver for CAGrad; the next two are for UPGrad
+    "qpsolvers>=1.0.1",
+    "quadprog>=0.1.11",
     "pyarrow>=15",
     "fsspec",
     "PyYAML>=6",

@@ -131,8 +131,10 @@ class Schema:
     notes: dict[str, Any] = field(default_factory=dict)
     view: View | None = None
 
-    def axis(self, name: str) -> CohortAxis:
-        """An axis by name. ``a_x_b`` crosses the stored axes a and b: id = id_a * C_b + id_b."""
+    def axis(self, name: "str | CohortAxis") -> CohortAxis:
+        """An axis by name. ``a_x_b`` crosses the stored axes a and b: id = id_a * C_b + id_b. An axis is itself."""
+        if isinstance(name, CohortAxis):
+            return name
         stored = {axis.name: axis for axis in self.axes}
         if name in stored:
             return stored[name]

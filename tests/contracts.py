@@ -1,4 +1,4 @@
-"""What every architecture, interaction module and objective must satisfy: found by scanning, so a new one is tested."""
+"""What every architecture and interaction module must satisfy: found by scanning, so a new one is tested."""
 
 import importlib
 import inspect
@@ -10,9 +10,6 @@ import torch
 from torch import nn
 
 NUM_TOKENS, DIM, OUT_TOKENS, ROWS = 7, 8, 3, 5
-
-# What a constructor needs besides sizes, for a class that has no defaults for three heads.
-OBJECTIVE_ARGUMENTS: dict[str, dict] = {"Fixed": {"weights": [1.0, 0.1, 0.2]}}
 
 
 def classes_in(package: str) -> list[type[nn.Module]]:
@@ -63,15 +60,6 @@ def interactions() -> dict[str, Callable[[], nn.Module]]:
         for cls in classes_in("c2al.interaction")
         if required(cls) == {"num_tokens", "dim", "out_tokens"}
         for out_tokens in (OUT_TOKENS, NUM_TOKENS)
-    }
-
-
-def objectives() -> dict[str, Callable[[], nn.Module]]:
-    """Weightings, ``(losses_H, gramian_HH) -> weights_H``, for three heads."""
-    return {
-        cls.__name__: partial(cls, **OBJECTIVE_ARGUMENTS.get(cls.__name__, {}))
-        for cls in classes_in("c2al.objectives")
-        if list(inspect.signature(cls.forward).parameters)[1:] == ["losses_H", "gramian_HH"]
     }
 
 
@@ -173,25 +161,3 @@ ARCHITECTURE_CHECKS = [
     check_seed,
     check_bf16,
 ]
-
-
-def check_weights(make: Callable[[], nn.Module]) -> None:
-    """One finite, non-negative weight a head, that carries no gradient; the primary head counts."""
-    losses_H = torch.tensor([0.3, 0.02, 0.01], requires_grad=True)
-    weights_H = make()(losses_H, 0.1 * torch.eye(3))
-    assert weights_H.shape == (3,)
-    assert weights_H.isfinite().all()
-    assert weights_H.ge(0).all()
-    assert weights_H[0] > 0
-    assert not weights_H.requires_grad
-
-
-def check_says_what_it_needs(make: Callable[[], nn.Module]) -> None:
-    """Whether the Gramian must be computed is known before training; one that needs none works without."""
-    objective = make()
-    assert isinstance(objective.needs_gramian, bool)
-    if not objective.needs_gramian:
-        assert torch.equal(objective(torch.ones(3)), objective(torch.ones(3), torch.eye(3)))
-
-
-OBJECTIVE_CHECKS = [check_weights, check_says_what_it_needs]

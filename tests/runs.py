@@ -22,6 +22,13 @@ SMALL = (  # 24 steps of 128 rows a rank: two thirds of an epoch of the 4,800 ro
     *("training.sparse.learning_rate=0.2", "training.dense.learning_rate=0.01", "progress=false"),
 )
 PAIR = ("cohorts.axis=segment", "cohorts.head=loyal", "cohorts.tail=occasional")
+PAIRS_FILE = {  # for a method that looks for one of several
+    "divergence": "js",
+    "pairs": [
+        {"axis": "segment", "head": "loyal", "tail": "occasional", "divergences": {"js": 0.4}},
+        {"axis": "device", "head": "tablet", "tail": "phone", "divergences": {"js": 0.1}},
+    ],
+}
 CLOCK = ("seconds", "rows_per_s")
 
 
@@ -39,6 +46,14 @@ def trained(rows: str, run_dir: Path, *own: str) -> dict[str, Any]:
     from c2al.training.train import train
 
     return train(config(rows, run_dir, *own))
+
+
+def pair_for(method: str, folder: Path) -> list[str]:
+    """The words that give a method its cohorts."""
+    if method != "c2al_least":
+        return list(PAIR)
+    (folder / "pairs.json").write_text(json.dumps(PAIRS_FILE))
+    return [f"cohorts.pair={folder}/pairs.json"]
 
 
 def command(rows: str, run_dir: Path, *own: str) -> list[str]:

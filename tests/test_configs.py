@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hydra.utils import get_method, instantiate
+from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
 from c2al import cli
@@ -88,21 +88,24 @@ def test_model(choice, tiny_rows):
 
 
 @pytest.mark.parametrize("choice", choices("method"))
-def test_method(choice, tiny_rows):
-    """As many weights as heads; the auxiliary ones follow λ."""
+def test_method(choice, tiny_rows, tmp_path):
+    """As many λ as heads, which follow their keys; and a model is made of it."""
     from c2al.training import build
+    from c2al.training.auxiliaries import auxiliaries
 
-    overrides = [f"method={choice}", f"data.path={tiny_rows}", *runs.PAIR]
+    schema = Schema.load(tiny_rows)
+    overrides = [f"method={choice}", f"data.path={tiny_rows}", *runs.pair_for(choice, tmp_path)]
     config = cli.compose("config", overrides)
-    heads = build.auxiliaries(config, Schema.load(tiny_rows))
-    assert len(heads.cohorts) == len(config.method.heads)
-    num_heads = 1 + len(heads.cohorts)
-    assert instantiate(config.method.weighting)(torch.ones(num_heads)).shape == (num_heads,)
+    assert config.method.name == choice
+    heads = auxiliaries(config, schema)
+    assert len(heads.heads) == len(config.method.heads)
+    model = build.build_training_model(config, schema, heads)
+    assert model.ranker.heads.num_heads == 1 + len(heads.heads)
     lambdas = [key for key in config.method if key.startswith("lambda_")]
     assert lambdas == [f"lambda_{role}" for role in config.method.heads]
     changed = cli.compose("config", [*overrides, *(f"method.{key}=0.7" for key in lambdas)])
-    weights = instantiate(changed.method.weighting)(torch.ones(num_heads))
-    assert weights.tolist() == pytest.approx([1.0] + [0.7] * len(lambdas))
+    weights_H = build.build_weighting(changed, heads).weights_H
+    assert weights_H.tolist() == pytest.approx([1.0] + [0.7] * len(lambdas))
 
 
 @pytest.mark.parametrize("choice", choices("parallel"))

@@ -7,13 +7,11 @@ from tests.contracts import DIM, ROWS
 
 ARCHITECTURES = contracts.architectures()
 INTERACTIONS = contracts.interactions()
-OBJECTIVES = contracts.objectives()
 
 
 def test_the_scan_finds_what_there_is():
     assert "DHEN" in ARCHITECTURES
     assert {"FMBlock_3", "TokenLinear_3", "SelfAttention_3", "CrossBlock_3", "FMBlock_7"} <= set(INTERACTIONS)
-    assert "Fixed" in OBJECTIVES
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -32,9 +30,3 @@ def test_interaction_shape(name):
 @pytest.mark.parametrize("name", {**ARCHITECTURES, **INTERACTIONS})
 def test_architecture(name, check):
     check({**ARCHITECTURES, **INTERACTIONS}[name])
-
-
-@pytest.mark.parametrize("check", contracts.OBJECTIVE_CHECKS)
-@pytest.mark.parametrize("name", OBJECTIVES)
-def test_objective(name, check):
-    check(OBJECTIVES[name])

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from c2al.analysis.significance import OVERALL, Cell
-from c2al.data.columns import axis_ids, stored_axes
+from c2al.data.columns import axis_columns, axis_ids
 from c2al.schema import DataError, Schema
 
 MAX_UNITS = 65_536  # more are drawn in this many random groups: as many as any interval needs
@@ -30,7 +30,7 @@ def paired_bootstrap(
     of them together are one matrix product. Cells without rows, or with rows of a single unit, are left out.
     """
     axis_of = {name: schema.axis(name) for name in axes}
-    stored = sorted(part.column for part in stored_axes(schema, axes))
+    stored = sorted(axis_columns(schema, axes))
     ref = _read(scores_ref, stored, unit=schema.unit is not None)
     arm = _read(scores_arm, [], unit=False)
     if not (np.array_equal(ref["row"], arm["row"]) and np.array_equal(ref["label"], arm["label"])):

@@ -3,12 +3,14 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
 
 from c2al.cohorts.picture import draw
 from c2al.schema import DataError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -103,18 +105,34 @@ class Discovery:
 
 def load_pair(path: str, index: int = 0) -> tuple[str, str, str]:
     """(axis, head, tail) of a ``pairs.json``, by index from 0, best first."""
-    remedy = "name the pairs.json that `c2al discover run=…` wrote"
-    try:
-        with fsspec.open(path, "rt", encoding="utf-8") as file:
-            pairs = json.load(file)["pairs"]
-        names = [(str(pair["axis"]), str(pair["head"]), str(pair["tail"])) for pair in pairs]
-    except FileNotFoundError:
-        raise DataError("no file of cohort pairs there", file=path, remedy=remedy) from None
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise DataError(f"not a file of cohort pairs: {error!r}", file=path, remedy=remedy) from error
+    names = _read(path, lambda found: [_names(pair) for pair in found["pairs"]])
     if not 0 <= index < len(names):
         raise DataError(f"the file holds {len(names)} pairs", file=path, value=index, remedy="choose a smaller index")
     return names[index]
+
+
+def least_divergent(path: str) -> tuple[str, str, str]:
+    """(axis, head, tail) of the pair of a ``pairs.json`` whose predictions differ least, by the file's divergence."""
+
+    def least(found: dict[str, Any]) -> tuple[str, str, str]:
+        return _names(min(found["pairs"], key=lambda pair: pair["divergences"][found["divergence"]]))
+
+    return _read(path, least)
+
+
+def _names(pair: dict[str, Any]) -> tuple[str, str, str]:
+    return str(pair["axis"]), str(pair["head"]), str(pair["tail"])
+
+
+def _read(path: str, take: Callable[[dict[str, Any]], T]) -> T:
+    remedy = "name the pairs.json that `c2al discover run=…` wrote"
+    try:
+        with fsspec.open(path, "rt", encoding="utf-8") as file:
+            return take(json.load(file))
+    except FileNotFoundError:
+        raise DataError("no file of cohort pairs there", file=path, remedy=remedy) from None
+    except (ValueError, KeyError, TypeError) as error:  # no JSON, no UTF-8, not these keys
+        raise DataError(f"not a file of cohort pairs: {error!r}", file=path, remedy=remedy) from error
 
 
 def _write(path: str, fill: Callable[[Any], Any]) -> None:

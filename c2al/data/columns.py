@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pat
 
+from c2al.cohorts.at_random import RandomAxis, assign
 from c2al.schema import CohortAxis, DataError, DenseColumn, Schema, SparseColumn, _nearest
 
 PREPARE = "run `c2al prepare` again"
@@ -99,15 +100,28 @@ def pick(columns: Mapping[str, Column], names: Iterable[str]) -> list[Column]:
     return [columns[name] for name in names]
 
 
-def stored_axes(schema: Schema, axes: Iterable[str]) -> list[CohortAxis]:
-    """The stored axes that the given ones, crossed ones among them, are made of, each once."""
-    found = [schema.axis(name) for name in axes]
-    names = [name for axis in found for name in (axis.crosses or (axis.name,))]
-    return [schema.axis(name) for name in dict.fromkeys(names)]
+def axis_columns(schema: Schema, axes: Iterable[str | CohortAxis]) -> list[str]:
+    """The stored columns that axes are made of, each once: their own, those of crossed ones, a random one's unit."""
+    columns: list[str] = []
+    for axis in map(schema.axis, axes):
+        if isinstance(axis, RandomAxis):
+            columns += [schema.unit] if schema.unit else []
+        else:
+            columns += [schema.axis(name).column for name in axis.crosses or (axis.name,)]
+    return list(dict.fromkeys(columns))
 
 
-def axis_ids(schema: Schema, axis: CohortAxis, stored: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Ids of an axis from the stored columns: of a crossed one id_a * C_b + id_b, and -1 where either is -1."""
+def axis_ids(
+    schema: Schema, axis: CohortAxis, stored: Mapping[str, np.ndarray], row_R: np.ndarray | None = None
+) -> np.ndarray:
+    """Ids of an axis from the stored columns: of a crossed one id_a * C_b + id_b, and -1 where either is -1.
+
+    ``row_R`` are the rows' numbers in the split, which random cohorts of data without a unit need.
+    """
+    if isinstance(axis, RandomAxis):
+        unit_R = stored[schema.unit] if schema.unit else row_R
+        assert unit_R is not None
+        return assign(unit_R, axis)
     if not axis.crosses:
         return stored[axis.column]
     first, second = (schema.axis(name) for name in axis.crosses)

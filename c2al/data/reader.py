@@ -15,11 +15,11 @@ from functools import partial
 import numpy as np
 
 from c2al.batch import Batch
-from c2al.data.columns import pick, stored_axes, stored_columns
+from c2al.data.columns import axis_columns, pick, stored_columns
 from c2al.data.order import Order, overlaps
 from c2al.data.row_groups import OpenFiles, SplitFiles
 from c2al.data.window import Selection, Window
-from c2al.schema import DataError, Schema
+from c2al.schema import CohortAxis, DataError, Schema
 
 Agree = Callable[[DataError | None], None]
 
@@ -36,7 +36,7 @@ class Reader:
     The order of rows is described in ``order.py``. ``window_rows`` are the rows over all ranks that are mixed (and held
     twice in memory: in use, and read ahead); below a row group for each rank, row groups are read more than once.
     ``sparse`` and ``dense`` choose columns (all, if not given), which come in the order of the schema; ``axes`` may
-    name crossed ones (``age_x_gender``).
+    name crossed ones (``age_x_gender``), and may be axes themselves.
 
     ``agree`` is called with this rank's error or None, equally often on all ranks: once when the reader is made, once
     before each window. It must raise on all ranks if any has an error; bad data on one rank then stops all.
@@ -48,7 +48,7 @@ class Reader:
         folder: str,
         split: str,
         batch_size: int,
-        axes: Sequence[str],
+        axes: Sequence[str | CohortAxis],
         sparse: Sequence[str] | None = None,
         dense: Sequence[str] | None = None,
         rank: int = 0,
@@ -157,7 +157,7 @@ def _data_error(error: Exception) -> DataError:
 
 
 def _select(
-    schema: Schema, sparse: Sequence[str] | None, dense: Sequence[str] | None, axes: Sequence[str]
+    schema: Schema, sparse: Sequence[str] | None, dense: Sequence[str] | None, axes: Sequence[str | CohortAxis]
 ) -> Selection:
     stored = stored_columns(schema)
     ids = {column.name: stored[column.name] for column in schema.sparse}
@@ -169,6 +169,6 @@ def _select(
         dense=[column for name, column in numbers.items() if dense is None or name in wanted],
         label=stored[schema.label],
         weight=stored[schema.weight] if schema.weight else None,
-        cohorts=[stored[axis.column] for axis in stored_axes(schema, axes)],
+        cohorts=[stored[name] for name in axis_columns(schema, axes)],
         axes=[schema.axis(name) for name in axes],
     )

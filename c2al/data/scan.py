@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from c2al.data.columns import axis_ids, pick, stored_axes, stored_columns
+from c2al.data.columns import axis_columns, axis_ids, pick, stored_columns
 from c2al.data.row_groups import OpenFiles, SplitFiles
 from c2al.schema import CohortAxis, DataError, Schema
 
 
 def read_columns(
-    folder: str, split: str, columns: Sequence[str] = (), *, axes: Sequence[str] = ()
+    folder: str, split: str, columns: Sequence[str] = (), *, axes: Sequence[str | CohortAxis] = ()
 ) -> dict[str, np.ndarray]:
     """Single-valued columns by name and the ids of cohort axes as ``cohort_<axis>``, crossed ones among them.
 
@@ -27,7 +27,7 @@ def read_columns(
         if column.multi:
             remedy = "name single-valued columns"
             raise DataError("a multi-valued column has no one value per row", column=column.name, remedy=remedy)
-    needed = chosen | {axis.column: stored[axis.column] for axis in stored_axes(schema, axes)}
+    needed = chosen | {name: stored[name] for name in axis_columns(schema, axes)}
     files = SplitFiles(folder=folder, split=split, schema=schema, columns=list(needed.values()))
     found = {name: np.empty(files.num_rows, column.dtype) for name, column in needed.items()}
     with OpenFiles(files) as opened:
@@ -36,4 +36,7 @@ def read_columns(
             for name, column in needed.items():
                 found[name][group.first_row : group.first_row + group.num_rows] = piece.values(column)
     wanted: list[CohortAxis] = [schema.axis(name) for name in axes]
-    return {name: found[name] for name in chosen} | {axis.column: axis_ids(schema, axis, found) for axis in wanted}
+    row_R = np.arange(files.num_rows)
+    return {name: found[name] for name in chosen} | {
+        axis.column: axis_ids(schema, axis, found, row_R) for axis in wanted
+    }

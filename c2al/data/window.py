@@ -66,7 +66,7 @@ class Window:
         stored = {column.name: _column(column, pieces, order) for column in chosen.cohorts}
         self._cohort_RA = np.empty((len(order), len(chosen.axes)), np.int64)
         for index, axis in enumerate(chosen.axes):
-            self._cohort_RA[:, index] = axis_ids(chosen.schema, axis, stored)
+            self._cohort_RA[:, index] = axis_ids(chosen.schema, axis, stored, self._row_R)
         if filler:
             self._weight_R[-1], self._row_R[-1], self._cohort_RA[-1] = 0.0, -1, -1
 

@@ -19,12 +19,7 @@ class Towers(nn.Module):
 
     def __init__(self, *, in_features: int, num_heads: int = 1, hidden: Sequence[int] = (64,), seed: int = 0) -> None:
         super().__init__()
-        if num_heads < 1:
-            raise ValueError(f"num_heads is {num_heads}: there is always the primary head")
-        self.towers = nn.ModuleList([_tower(in_features, hidden)])
-        for head in range(1, num_heads):
-            with _own_generator(seed, head):
-                self.towers.append(_tower(in_features, hidden))
+        self.towers = make_towers(in_features, num_heads, hidden, seed)
 
     @property
     def num_heads(self) -> int:
@@ -35,12 +30,9 @@ class Towers(nn.Module):
         """Every tower sees the same representation."""
         return torch.cat([tower(z_BE) for tower in self.towers], dim=1)
 
-    @torch.no_grad()
     def set_biases(self, logit_H: Sequence[float]) -> None:
         """Start each head at its base rate, given as log-odds."""
-        for tower, logit in zip(self.towers, logit_H, strict=True):
-            *_, last = tower.children()
-            last.get_parameter("bias").fill_(logit)
+        set_biases(self.towers, logit_H)
 
     def without_auxiliary(self) -> "Towers":
         """A copy that holds the primary tower alone, for serving."""
@@ -49,13 +41,33 @@ class Towers(nn.Module):
         return alone
 
 
+def make_towers(in_features: int, num_heads: int, hidden: Sequence[int], seed: int) -> nn.ModuleList:
+    """The primary tower from torch's generator, each auxiliary one from its own."""
+    if num_heads < 1:
+        raise ValueError(f"num_heads is {num_heads}: there is always the primary head")
+    towers = nn.ModuleList([_tower(in_features, hidden)])
+    for head in range(1, num_heads):
+        with own_generator(seed, head):
+            towers.append(_tower(in_features, hidden))
+    return towers
+
+
+@torch.no_grad()
+def set_biases(towers: nn.ModuleList, logit_H: Sequence[float]) -> None:
+    """Give the last layer of each tower its bias."""
+    for tower, logit in zip(towers, logit_H, strict=True):
+        *_, last = tower.children()
+        last.get_parameter("bias").fill_(logit)
+
+
 def _tower(in_features: int, hidden: Sequence[int]) -> nn.Sequential:
     # A tenth of the usual scale: training starts close to the base rate instead of unlearning random logits first.
     return mlp(in_features, hidden, 1, out_scale=0.1)
 
 
 @contextmanager
-def _own_generator(seed: int, head: int) -> Iterator[None]:
+def own_generator(seed: int, head: int) -> Iterator[None]:
+    """Draws within come from (seed, head), and those after as if there had been none."""
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed * 1_000_003 + head)

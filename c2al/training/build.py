@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import nn
 
-from c2al.cohorts.discover import load_pair
 from c2al.data.reader import Reader
 from c2al.data.scan import read_columns
 from c2al.embedding.dense import DenseTokens
@@ -20,48 +20,16 @@ from c2al.embedding.tables import embedding_tables, padded
 from c2al.embedding.tokens import FeatureTokens
 from c2al.heads.additive import AddedLogits, Biases
 from c2al.interaction.beside import BesideFMAttention
-from c2al.model import Ranker, TrainingModel
+from c2al.model import Ranker, RowWeights, TrainingModel
+from c2al.objectives.weighting import Weighting
 from c2al.parallel.batch_norm import normalize_over_ranks
 from c2al.parallel.plan import Placement, place_tables
 from c2al.parallel.ranks import Ranks, agree, seed_everything
 from c2al.parallel.shard import shard
-from c2al.schema import DataError, DenseColumn, Schema, SparseColumn
+from c2al.schema import CohortAxis, DataError, DenseColumn, Schema, SparseColumn
+from c2al.training.auxiliaries import Auxiliaries
 from c2al.training.settings import first_order
 from c2al.training.table_options import own_dims, table_options, table_rates
-
-
-@dataclass(frozen=True)
-class Auxiliaries:
-    """The cohorts of the auxiliary heads: one axis, and its cohorts in the order of the heads."""
-
-    axis: str | None = None
-    cohorts: tuple[str, ...] = ()
-
-    @property
-    def axes(self) -> list[str]:
-        """The axes that training batches must carry."""
-        return [self.axis] if self.axis else []
-
-
-def auxiliaries(config: DictConfig, schema: Schema) -> Auxiliaries:
-    """The head and tail cohorts that the method asks for, from ``cohorts.pair`` or ``cohorts.axis/head/tail``."""
-    wanted = list(config.method.heads)
-    if not wanted:
-        return Auxiliaries()
-    cohorts = config.cohorts
-    if cohorts.pair:
-        axis, head, tail = load_pair(cohorts.pair, cohorts.index)
-    else:
-        axis, head, tail = cohorts.axis, cohorts.head, cohorts.tail
-    if not (axis and head and tail):
-        raise DataError(
-            f"method {config.method.name} needs a pair of cohorts",
-            remedy="cohorts.pair=…/pairs.json (from `c2al discover`), or cohorts.axis=… cohorts.head=… cohorts.tail=…",
-        )
-    by_role = {"head": str(head), "tail": str(tail)}
-    for cohort in by_role.values():
-        schema.axis(axis).id_of(cohort)
-    return Auxiliaries(axis, tuple(by_role[role] for role in wanted))
 
 
 def chosen_columns(config: DictConfig, schema: Schema) -> tuple[list[SparseColumn], list[DenseColumn]]:
@@ -74,7 +42,13 @@ def chosen_columns(config: DictConfig, schema: Schema) -> tuple[list[SparseColum
 
 
 def build_reader(
-    config: DictConfig, ranks: Ranks, *, split: str, axes: Sequence[str], shuffle: bool, rows: int | None = None
+    config: DictConfig,
+    ranks: Ranks,
+    *,
+    split: str,
+    axes: Sequence[str | CohortAxis],
+    shuffle: bool,
+    rows: int | None = None,
 ) -> Reader:
     """A reader of one split for this rank; ``rows`` a rank and step."""
     return Reader(
@@ -100,10 +74,11 @@ def sample_reader(config: DictConfig, ranks: Ranks, rows: int = 256) -> Reader:
 
 @dataclass(frozen=True)
 class BaseRates:
-    """Of the training part: mean row weight, and each head's log-odds of its weighted mean label."""
+    """Of the training part: mean row weight, each head's log-odds of its weighted mean label, weight by cohort."""
 
     mean_weight: float
     logit_H: list[float]
+    cohort_weights: list[float]  # of the axis by which rows are weighted; last, of the rows in none of its cohorts
 
     @property
     def loss_unit(self) -> float:
@@ -113,16 +88,15 @@ class BaseRates:
 
 
 def base_rates(config: DictConfig, schema: Schema, heads: Auxiliaries) -> BaseRates:
-    """One scan of the training part's label, weight and axis."""
+    """One scan of the training part's label, weight and axes."""
     names = [name for name in (schema.label, schema.weight) if name]
     columns = read_columns(config.data.path, "train", names, axes=heads.axes)
     label = columns[schema.label].astype(np.float64)
     weight = columns[schema.weight].astype(np.float64) if schema.weight else np.ones_like(label)
-    members = [np.ones(len(label), bool)]
-    if heads.axis:
-        axis = schema.axis(heads.axis)
-        members += [columns[axis.column] == axis.id_of(cohort) for cohort in heads.cohorts]
-    rates = [float((weight * label)[inside].sum() / weight.sum()) for inside in members]
+    members = [columns[head.axis.column] == head.axis.id_of(head.cohort) for head in heads.heads]
+    positive = weight if heads.members else weight * label
+    sums = [float((weight * label).sum()), *(float(positive[inside].sum()) for inside in members)]
+    rates = [each / float(weight.sum()) for each in sums]
     if not 0 < rates[0] < 1:
         raise DataError(
             "the training part has only one kind of label",
@@ -131,7 +105,16 @@ def base_rates(config: DictConfig, schema: Schema, heads: Auxiliaries) -> BaseRa
             value=int(rates[0]),
             remedy="check how the label was made, and prepare the data again",
         )
-    return BaseRates(float(weight.mean()), [math.log(max(p, 1e-9) / (1 - p)) for p in rates])
+    logits = [math.log(max(p, 1e-9) / max(1 - p, 1e-9)) for p in rates]
+    return BaseRates(float(weight.mean()), logits, _cohort_weights(columns, weight, heads.rows))
+
+
+def _cohort_weights(columns: dict[str, np.ndarray], weight: np.ndarray, axis: CohortAxis | None) -> list[float]:
+    if axis is None:
+        return []
+    ids = columns[axis.column].astype(np.int64)
+    ids = np.where(ids < 0, len(axis.cohorts), ids)
+    return np.bincount(ids, weights=weight, minlength=len(axis.cohorts) + 1).tolist()
 
 
 def build_ranker(config: DictConfig, schema: Schema, *, num_heads: int) -> Ranker:
@@ -155,19 +138,55 @@ def _heads(config: DictConfig, interaction: nn.Module, *, num_heads: int) -> nn.
     """On all features of the representation but those that enter every logit as they are."""
     additive: int = getattr(interaction, "additive_features", 0)
     features: int = interaction.out_features - additive  # type: ignore[operator,assignment]
-    make = partial(instantiate, config.model.heads) if features else Biases
+    make = partial(instantiate, config.method.get("sharing") or config.model.heads) if features else Biases
     heads = make(in_features=features, num_heads=num_heads, seed=config.seed)
     return AddedLogits(heads, additive_features=additive) if additive else heads
 
 
 def build_training_model(config: DictConfig, schema: Schema, heads: Auxiliaries) -> TrainingModel:
     """The ranker with one tower a head, started at the base rates, and the method's objective."""
-    ranker = build_ranker(config, schema, num_heads=1 + len(heads.cohorts))
+    ranker = build_ranker(config, schema, num_heads=1 + len(heads.heads))
     rates = base_rates(config, schema, heads)
     heads_module: Any = ranker.heads
     heads_module.set_biases(rates.logit_H)
-    members = [(0, schema.axis(heads.axis).id_of(cohort)) for cohort in heads.cohorts] if heads.axis else []
-    return TrainingModel(ranker, instantiate(config.method.weighting), auxiliaries=members, loss_unit=rates.loss_unit)
+    return TrainingModel(
+        ranker,
+        build_weighting(config, heads),
+        auxiliaries=heads.places,
+        loss_unit=rates.loss_unit,
+        members=heads.members,
+        rows=_row_weights(config, heads, rates),
+        rows_axis=heads.axes.index(heads.rows) if heads.rows else 0,
+    )
+
+
+def build_weighting(config: DictConfig, heads: Auxiliaries) -> Weighting:
+    """The method's weighting; each auxiliary head takes the λ of its role."""
+    method = config.method
+    primary, *lambdas = method.weighting.weights
+    if len(lambdas) != len(method.heads):
+        remedy = f"one for the primary head and one for each of {', '.join(method.heads)}"
+        raise DataError(
+            "method.weighting.weights has another length", value=list(method.weighting.weights), remedy=remedy
+        )
+    of_role = dict(zip(method.heads, lambdas, strict=True))
+    return _instantiated(method.weighting, weights=[primary, *(of_role[head.role] for head in heads.heads)])
+
+
+def _row_weights(config: DictConfig, heads: Auxiliaries, rates: BaseRates) -> RowWeights | None:
+    if heads.rows is None:
+        return None
+    return _instantiated(config.method.rows, cohorts=heads.rows.cohorts, num_rows=rates.cohort_weights)
+
+
+def _instantiated(config: DictConfig, **sizes: Any) -> Any:
+    """What the config names; what its constructor refuses is the user's to mend."""
+    try:
+        return instantiate(config, **sizes)
+    except InstantiationException as error:
+        if not isinstance(error.__cause__, ValueError):
+            raise
+        raise DataError(str(error.__cause__), value=config._target_, remedy="mend method.…") from error
 
 
 def place(

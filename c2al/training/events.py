@@ -31,8 +31,14 @@ class TrainLog:
         """Put the losses since the last line into ``progress``, for a checkpoint: the next line is then the same."""
         progress.losses_since = [each.tolist() for each in self._losses]
 
-    def after_step(self, progress: Progress, losses_H: torch.Tensor, optimizers: Optimizers) -> None:
-        """Keep the losses; every ``every`` steps write one line."""
+    def after_step(
+        self,
+        progress: Progress,
+        losses_H: torch.Tensor,
+        optimizers: Optimizers,
+        told: Callable[[], dict[str, list[float]]] = dict,
+    ) -> None:
+        """Keep the losses; every ``every`` steps write one line, with what the method has ``told`` of this step."""
         self._losses.append(losses_H)
         if progress.step % self.every:
             return
@@ -52,6 +58,7 @@ class TrainLog:
             "lr": optimizers.learning_rates[-1],
             "rows_per_s": round(rows / seconds, 1),
             "grad_norm": optimizers.grad_norm,
+            **told(),
         }
         self._losses, self._rows, self._seconds = [], progress.rows, progress.seconds
         self.folder.log_metrics(self.last)

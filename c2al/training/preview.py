@@ -7,17 +7,18 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from c2al.data.footers import mean_ids
 from c2al.model import TrainingModel
+from c2al.objectives.fixed import Fixed
 from c2al.parallel.estimate import Cluster, Cost, estimate, rank_costs
 from c2al.parallel.memory import RankMemory, StepShape, dense_memory, rank_memory
 from c2al.parallel.plan import SHARDINGS, Placement, rank_bytes
 from c2al.parallel.search import least_world_size
 from c2al.parallel.shard import find_tables
 from c2al.schema import DataError, Schema
+from c2al.training.auxiliaries import planned
 from c2al.training.build import build_ranker, chosen_columns, place, prepare_dense
 from c2al.training.preview_settings import check_preview
 from c2al.training.settings import check_settings
@@ -110,7 +111,7 @@ class Planner:
         self.shape = StepShape(
             batch_size=config.training.batch_size,
             num_dense=len(dense),
-            num_axes=1 if config.method.heads else 0,
+            num_axes=planned(config, schema)[1],
             ids_per_row=mean_ids(config.data.path, sparse) | dict(config.ids_per_row),
             pipeline=pipeline,
         )
@@ -231,10 +232,11 @@ def _hosts(ranks: int, ranks_per_host: int) -> str:
 
 def _model(config: DictConfig, schema: Schema) -> TrainingModel:
     """The training model without what only data can say: base rates, and which cohorts the heads are for."""
-    heads = len(config.method.heads)
+    heads, _ = planned(config, schema)
     ranker = build_ranker(config, schema, num_heads=1 + heads)
     prepare_dense(ranker, config.training.precision, compiled=False, device=torch.device("cpu"))
-    return TrainingModel(ranker, instantiate(config.method.weighting), auxiliaries=[(0, 0)] * heads)
+    plain = Fixed(weights=[1.0] * (1 + heads))  # a method's own weights are a few numbers, and need real gradients
+    return TrainingModel(ranker, plain, auxiliaries=[(0, 0)] * heads)
 
 
 def _limit(memory_gib: float | None, headroom: float, device: str) -> int | None:

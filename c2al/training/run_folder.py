@@ -92,8 +92,9 @@ class RunFolder:
 
             self._tensorboard = SummaryWriter(str(self.path / "tensorboard"))
         for name, value in line.items():
-            if isinstance(value, (int, float)) and name not in ("step", "epoch"):
-                self._tensorboard.add_scalar(f"{line.get('split', 'run')}/{name}", value, line["step"])
+            if name not in ("step", "epoch"):
+                for key, number in _numbers(name, value):
+                    self._tensorboard.add_scalar(f"{line.get('split', 'run')}/{key}", number, line["step"])
 
     def forget_after(self, step: int, *, validated: bool = True) -> None:
         """Drop the metrics and weights that a killed run wrote beyond the checkpoint from which it goes on (rank 0).
@@ -203,6 +204,13 @@ def _commit() -> str | None:
         return None
     asked = subprocess.run(["git", "-C", here, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     return asked.stdout.strip() or None
+
+
+def _numbers(name: str, value: Any) -> list[tuple[str, float]]:
+    """A number, or those of a list as ``name/0``, ``name/1``, …"""
+    if isinstance(value, list):
+        return [(f"{name}/{index}", number) for index, number in enumerate(value)]
+    return [(name, value)] if isinstance(value, int | float) else []
 
 
 def _version(name: str) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from c2al.model import Objective, Ranker, num_parameters
+from c2al.model import Ranker, num_parameters
 from c2al.parallel import ranks as process_group
 from c2al.parallel.lost import Watch
 from c2al.parallel.optimizers import NonFiniteError, Optimizers, Schedule, dense_adam, replicated_tables
@@ -21,6 +21,7 @@ from c2al.parallel.ranks import Ranks, together
 from c2al.parallel.signals import Stopped, stop_signal
 from c2al.schema import DataError, Schema
 from c2al.training import build
+from c2al.training.auxiliaries import auxiliaries
 from c2al.training.averaging import WeightAverage
 from c2al.training.checkpoint import Checkpoints
 from c2al.training.console import StepBar
@@ -61,7 +62,7 @@ class Training:
         ranks.place.name = "planning"
         together(lambda: check_settings(config))
         self.schema = together(lambda: Schema.load(config.data.path))
-        heads = together(lambda: build.auxiliaries(config, self.schema))
+        heads = together(lambda: auxiliaries(config, self.schema))
         self.placements = together(
             lambda: build.place(
                 config,
@@ -75,6 +76,7 @@ class Training:
         self.num_steps = options.steps or max(1, round(options.epochs * self.reader.steps_per_epoch))
         self.num_steps = max(options.accumulate, self.num_steps - self.num_steps % options.accumulate)
         model = together(lambda: build.build_training_model(config, self.schema, heads))
+        self.objective = model.objective
         self.sharded = build.distribute(config, model, self.placements, ranks)
         self.optimizers = Optimizers(
             self.sharded.fused_optimizer,
@@ -133,10 +135,11 @@ class Training:
         if progress.unfinished:
             self._between_steps()
         place.name = f"step {progress.step + 1}"
+        self.objective.at(progress.step, self.num_steps)
         with StepBar(self.num_steps, progress.step, shown=self.ranks.is_first and self.config.progress) as bar:
             try:
                 for losses_H, _ in () if progress.stopped_early else self.loop:
-                    self.train_log.after_step(progress, losses_H, self.optimizers)
+                    self.train_log.after_step(progress, losses_H, self.optimizers, self.objective.told)
                     if self.average is not None:
                         self.average.update(progress.step)
                     self._between_steps()
@@ -145,6 +148,7 @@ class Training:
                         break
                     self._stop_if_asked()
                     place.name = f"step {progress.step + 1}"
+                    self.objective.at(progress.step, self.num_steps)
             except NonFiniteError as error:
                 self._refuse_non_finite(error)
             except Stopped:
@@ -189,7 +193,7 @@ class Training:
     def _refuse_non_finite(self, error: NonFiniteError) -> None:
         """Save this rank's batch and say what was seen; every rank comes here in the same step."""
         step = self.progress.step + 1
-        losses_H = next(each for each in self.sharded.modules() if isinstance(each, Objective)).last_losses_H
+        losses_H = self.objective.last_losses_H
         path = self.folder.path / f"non_finite_step_{step}_rank_{self.ranks.rank}.pt"
         torch.save({"step": step, "batch": self.loop.fed and self.loop.fed.of_step(step), "losses_H": losses_H}, path)
         bad = [head for head, loss in enumerate(losses_H.tolist()) if loss != loss or abs(loss) == float("inf")]

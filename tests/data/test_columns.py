@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from c2al.data.columns import Column, Piece, axis_ids, pick, stored_axes, stored_columns
+from c2al.data.columns import Column, Piece, axis_columns, axis_ids, pick, stored_columns
 from c2al.schema import CohortAxis, DataError, DenseColumn, Schema, SparseColumn
 
 SCHEMA = Schema(
@@ -128,7 +128,7 @@ def test_pick_names_the_nearest() -> None:
 
 def test_crossed_axes() -> None:
     crossed = SCHEMA.axis("p_x_q")
-    assert [axis.name for axis in stored_axes(SCHEMA, ["q", "p_x_q", "q"])] == ["q", "p"]
+    assert axis_columns(SCHEMA, ["q", "p_x_q", "q"]) == ["cohort_q", "cohort_p"]
     p, q = np.meshgrid(np.arange(-1, 3, dtype=np.int16), np.arange(-1, 2, dtype=np.int16), indexing="ij")
     ids = axis_ids(SCHEMA, crossed, {"cohort_p": p.ravel(), "cohort_q": q.ravel()})
     for a, b, found in zip(p.ravel(), q.ravel(), ids, strict=True):

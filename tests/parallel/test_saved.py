@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from hydra.utils import instantiate
 from torch import nn
 from torchrec.sparse.jagged_tensor import KeyedTensor
 
 from c2al.cli import compose
 from c2al.model import TrainingModel
+from c2al.objectives.fixed import Fixed
 from c2al.parallel.saved import SavedBytes, empty_batch, saved_bytes
 from c2al.parallel.shard import find_tables
 from c2al.schema import Schema
@@ -40,7 +40,7 @@ def built(words, schema):
     heads = len(config.method.heads)
     ranker = build_ranker(config, schema, num_heads=1 + heads)
     prepare_dense(ranker, config.training.precision, compiled=False, device=torch.device("cpu"))
-    return TrainingModel(ranker, instantiate(config.method.weighting), auxiliaries=[(0, 0)] * heads)
+    return TrainingModel(ranker, Fixed(weights=[1.0] * (1 + heads)), auxiliaries=[(0, 0)] * heads)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

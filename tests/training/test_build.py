@@ -1,6 +1,5 @@
 """Config to parts: cohorts of the heads, columns, base rates, and precision."""
 
-import json
 import math
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 
 from c2al.schema import DataError, Schema
 from c2al.training import build
+from c2al.training.auxiliaries import auxiliaries
 from tests import runs
 from tests.training.rows import relabelled
 
@@ -21,44 +21,6 @@ def schema(tiny_rows):
 
 def config(rows, *own):
     return runs.config(rows, "unused", *own)
-
-
-def test_the_baseline_has_no_auxiliaries(tiny_rows, schema):
-    assert build.auxiliaries(config(tiny_rows, *runs.PAIR), schema) == build.Auxiliaries()
-
-
-@pytest.mark.parametrize(
-    ("method", "cohorts"),
-    [("c2al", ("loyal", "occasional")), ("c2al_head_only", ("loyal",)), ("c2al_tail_only", ("occasional",))],
-)
-def test_heads_take_the_cohorts_of_their_role(tiny_rows, schema, method, cohorts):
-    heads = build.auxiliaries(config(tiny_rows, f"method={method}", *runs.PAIR), schema)
-    assert (heads.axis, heads.cohorts, heads.axes) == ("segment", cohorts, ["segment"])
-
-
-def test_a_pair_from_a_file(tiny_rows, schema, tmp_path):
-    pairs = [{"axis": "segment", "head": "loyal", "tail": "new"}, {"axis": "device", "head": "tablet", "tail": "phone"}]
-    (tmp_path / "pairs.json").write_text(json.dumps({"pairs": pairs}))
-    own = ("method=c2al", f"cohorts.pair={tmp_path}/pairs.json")
-    assert build.auxiliaries(config(tiny_rows, *own), schema).cohorts == ("loyal", "new")
-    assert build.auxiliaries(config(tiny_rows, *own, "cohorts.index=1"), schema).cohorts == ("tablet", "phone")
-    with pytest.raises(DataError, match="the file holds 2 pairs"):
-        build.auxiliaries(config(tiny_rows, *own, "cohorts.index=2"), schema)
-
-
-@pytest.mark.parametrize(
-    ("own", "problem"),
-    [
-        ([], "needs a pair of cohorts"),
-        (["cohorts.axis=segment", "cohorts.head=loyal"], "needs a pair of cohorts"),
-        (["cohorts.axis=segmnt", "cohorts.head=a", "cohorts.tail=b"], "did you mean segment"),
-        (["cohorts.axis=segment", "cohorts.head=loyl", "cohorts.tail=new"], "did you mean loyal"),
-        (["cohorts.pair=nowhere.json"], "no file of cohort pairs"),
-    ],
-)
-def test_no_pair_is_refused(tiny_rows, schema, own, problem):
-    with pytest.raises(DataError, match=problem):
-        build.auxiliaries(config(tiny_rows, "method=c2al", *own), schema)
 
 
 def test_columns_by_name_in_the_schemas_order(tiny_rows, schema):
@@ -83,15 +45,53 @@ def test_a_column_that_there_is_not(tiny_rows, tmp_path, key):
 
 def test_base_rates_by_hand(tiny_rows, schema):
     """Log-odds of the mean of y and of y · 1[cohort]; the unit of loss is the entropy of the first."""
-    heads = build.Auxiliaries("segment", ("loyal", "occasional"))
+    heads = auxiliaries(config(tiny_rows, "method=c2al", *runs.PAIR), schema)
     rates = build.base_rates(config(tiny_rows), schema, heads)
     rows = pq.read_table(f"{tiny_rows}/train", columns=["label", "cohort_segment"]).to_pandas()
     label, segment = rows["label"].to_numpy(float), rows["cohort_segment"].to_numpy()
     ids = [schema.axis("segment").id_of(cohort) for cohort in heads.cohorts]
     p = [label.mean(), *((label * (segment == i)).mean() for i in ids)]
     assert rates.logit_H == pytest.approx([np.log(each / (1 - each)) for each in p])
-    assert rates.mean_weight == 1
+    assert (rates.mean_weight, rates.cohort_weights) == (1, [])
     assert rates.loss_unit == pytest.approx(-(p[0] * math.log(p[0]) + (1 - p[0]) * math.log(1 - p[0])))
+
+
+def test_heads_that_predict_the_cohort_start_at_its_share(tiny_rows, schema):
+    """And rows of an axis are counted where they are weighted by it."""
+    heads = auxiliaries(config(tiny_rows, "method=cohort_id", *runs.PAIR), schema)
+    rates = build.base_rates(config(tiny_rows), schema, heads)
+    segment = pq.read_table(f"{tiny_rows}/train", columns=["cohort_segment"]).to_pandas()["cohort_segment"].to_numpy()
+    p = [(segment == schema.axis("segment").id_of(cohort)).mean() for cohort in ("loyal", "occasional")]
+    assert rates.logit_H[1:] == pytest.approx([np.log(each / (1 - each)) for each in p])
+    by_rows = auxiliaries(config(tiny_rows, "method=group_dro", *runs.PAIR), schema)
+    counted = build.base_rates(config(tiny_rows), schema, by_rows).cohort_weights
+    assert counted == [*np.bincount(segment, minlength=5).tolist(), 0]
+
+
+def test_each_head_takes_the_lambda_of_its_role(tiny_rows, schema):
+    own = config(
+        tiny_rows,
+        "method=c2al",
+        "method.lambda_tail=0.5",
+        "cohorts.pairs=[{axis: segment, cohorts: all}, {axis: device, head: phone, tail: tablet}]",
+    )
+    weighting = build.build_weighting(own, auxiliaries(own, schema))
+    assert weighting.weights_H.tolist() == pytest.approx([1.0] + [0.1] * 5 + [0.1, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("own", "problem"),
+    [
+        (["method=c2al", "method.weighting.weights=[1.0]"], "another length"),
+        (["method=c2al", "method.lambda_head=-1"], "finite and not negative"),
+        (["method=c2al_scheduled", "method.weighting.schedule=linear"], "no such schedule"),
+        (["method=reweighting", "method.rows.table={loyl: 2}"], "no cohort 'loyl'"),
+    ],
+)
+def test_a_method_that_cannot_be_is_refused_in_one_line(tiny_rows, schema, own, problem):
+    settings = config(tiny_rows, *runs.PAIR, *own)
+    with pytest.raises(DataError, match=problem):
+        build.build_training_model(settings, schema, auxiliaries(settings, schema))
 
 
 def test_training_starts_at_the_base_rate(tiny_rows, tmp_path):

@@ -11,6 +11,7 @@ from c2al.parallel.optimizers import Optimizers, Schedule, dense_adam
 from c2al.parallel.plan import SHARDINGS
 from c2al.schema import CohortAxis, DataError, DenseColumn, Schema, SparseColumn
 from c2al.training import build
+from c2al.training.auxiliaries import auxiliaries
 from c2al.training.preview import Planner, balance
 from tests import runs
 from tests.live_bytes import LiveBytes
@@ -139,7 +140,7 @@ def test_a_step_holds_what_was_said(words, tiny_rows, one_rank):
     config, schema = compose("plan", words), Schema.load(tiny_rows)
     own = Planner(config, schema)
     said = own.preview(world_size=1).memory[0]
-    heads = build.auxiliaries(config, schema)
+    heads = auxiliaries(config, schema)
     model = build.build_training_model(config, schema, heads)
     sharded = build.distribute(config, model, own.place(world_size=1), one_rank)
     dense = dense_adam(sharded, learning_rate=0.001)

@@ -218,12 +218,12 @@ def test_a_loss_that_is_not_finite_stops_the_run(tiny_rows, tmp_path, monkeypatc
 
     forward, calls = Objective.forward, []
 
-    def broken(self, logits_BH, label_B, weight_B, cohort_BA):
+    def broken(self, logits_BH, label_B, weight_B, cohort_BA, z_BE):
         if self.training:
             calls.append(1)
             if len(calls) == 11:
                 logits_BH = logits_BH * torch.tensor([1.0, float("nan"), 1.0])
-        return forward(self, logits_BH, label_B, weight_B, cohort_BA)
+        return forward(self, logits_BH, label_B, weight_B, cohort_BA, z_BE)
 
     monkeypatch.setattr(Objective, "forward", broken)
     run = tmp_path / "run"
