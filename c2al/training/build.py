@@ -138,9 +138,14 @@ def _heads(config: DictConfig, interaction: nn.Module, *, num_heads: int) -> nn.
     """On all features of the representation but those that enter every logit as they are."""
     additive: int = getattr(interaction, "additive_features", 0)
     features: int = interaction.out_features - additive  # type: ignore[operator,assignment]
-    make = partial(instantiate, config.method.get("sharing") or config.model.heads) if features else Biases
-    heads = make(in_features=features, num_heads=num_heads, seed=config.seed)
+    heads = make_heads(config, features, num_heads=num_heads)
     return AddedLogits(heads, additive_features=additive) if additive else heads
+
+
+def make_heads(config: DictConfig, in_features: int, *, num_heads: int) -> nn.Module:
+    """The model's heads, or those by which the method has them share; biases where there are no features."""
+    make = partial(instantiate, config.method.get("sharing") or config.model.heads) if in_features else Biases
+    return make(in_features=in_features, num_heads=num_heads, seed=config.seed)
 
 
 def build_training_model(config: DictConfig, schema: Schema, heads: Auxiliaries) -> TrainingModel:
@@ -155,7 +160,7 @@ def build_training_model(config: DictConfig, schema: Schema, heads: Auxiliaries)
         auxiliaries=heads.places,
         loss_unit=rates.loss_unit,
         members=heads.members,
-        rows=_row_weights(config, heads, rates),
+        rows=make_row_weights(config, heads, rates),
         rows_axis=heads.axes.index(heads.rows) if heads.rows else 0,
     )
 
@@ -173,7 +178,8 @@ def build_weighting(config: DictConfig, heads: Auxiliaries) -> Weighting:
     return _instantiated(method.weighting, weights=[primary, *(of_role[head.role] for head in heads.heads)])
 
 
-def _row_weights(config: DictConfig, heads: Auxiliaries, rates: BaseRates) -> RowWeights | None:
+def make_row_weights(config: DictConfig, heads: Auxiliaries, rates: BaseRates) -> RowWeights | None:
+    """What weighs the rows by their cohorts, where the method has it."""
     if heads.rows is None:
         return None
     return _instantiated(config.method.rows, cohorts=heads.rows.cohorts, num_rows=rates.cohort_weights)
