@@ -5,6 +5,7 @@ torchrun --nproc-per-node 2 -m c2al train …
 """
 
 import logging
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -126,6 +127,11 @@ class Training:
 
     def steps(self) -> None:
         """All steps that are left, with what is due between them."""
+        for _ in self.stepwise():
+            pass
+
+    def stepwise(self) -> Iterator[int]:
+        """The same step by step: each is given when all that is due after it is done."""
         progress, place = self.progress, self.ranks.place
         if progress.step == 0:
             self.snapshots.take(0)
@@ -145,6 +151,7 @@ class Training:
                         break
                     self._stop_if_asked()
                     place.name = f"step {progress.step + 1}"
+                    yield progress.step
             except NonFiniteError as error:
                 self._refuse_non_finite(error)
             except Stopped:
