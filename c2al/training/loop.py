@@ -28,7 +28,7 @@ class Progress:
     evaluations_since_best: int = 0
     stopped_early: bool = False
     unfinished: bool = False  # stopped by a signal before what is due after this step was done
-    losses_since: list[list[float]] = field(default_factory=list)
+    losses_since: list[list[list[float]]] = field(default_factory=list)  # of each rank, since the last line of the log
     world_size: int = 1
 
     def as_dict(self) -> dict[str, Any]:

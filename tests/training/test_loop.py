@@ -86,5 +86,5 @@ def test_steps_are_remembered_for_the_report_of_a_failure():
 
 
 def test_progress_round_trip():
-    progress = Progress(step=3, best_ne=0.5, losses_since=[[1.0, 2.0]], world_size=4)
+    progress = Progress(step=3, best_ne=0.5, losses_since=[[[1.0, 2.0]]], world_size=4)
     assert Progress(**progress.as_dict()) == progress
