@@ -29,7 +29,7 @@ class TrainLog:
         self.last: dict[str, Any] = {}
 
     def keep(self, progress: Progress) -> None:
-        """Put each rank's losses since the last line into ``progress``, for a checkpoint: the next line is then the same.
+        """Put every rank's losses since the last line into ``progress``, for a checkpoint: the next line is the same.
 
         Collective.
         """
