@@ -143,6 +143,15 @@ def test_a_job_started_again_goes_on_with_its_own_run_alone(tmp_path, monkeypatc
         assert not (run / "report.json").exists()
 
 
+def test_what_the_launcher_of_a_job_writes_meanwhile_stays(tmp_path):
+    log = finished(tmp_path / "run") / "launch" / "app" / "stderr.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("rank 0 is on its way")
+    with open_folder(tmp_path / "run", overwrite=True):
+        assert log.exists()
+        assert not (tmp_path / "run" / "report.json").exists()
+
+
 def test_a_kill_while_a_run_is_replaced_leaves_nothing_of_it(tmp_path, monkeypatch):
     run = finished(tmp_path / "run")
     (run / "checkpoints" / "step_00000008").mkdir()
