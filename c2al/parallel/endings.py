@@ -48,7 +48,9 @@ def failure(error: Exception, *, rank: int) -> tuple[int, str]:
     """Exit status and line of an error; the line is empty where another rank says it."""
     own = f"[rank {rank}] " if int(os.environ.get("WORLD_SIZE", 1)) > 1 else ""
     if isinstance(error, DataError):
-        return INPUT, ("" if error.agreed and rank else str(error) if error.agreed else f"{own}{error}")
+        if error.agreed:
+            own = "" if error.found_by is None else f"[rank {error.found_by}] "
+        return INPUT, "" if error.agreed and rank else f"{own}{error}"
     if (status := getattr(error, "status", None)) is not None:
         return status, str(error) if getattr(error, "speaks", True) else ""
     first = next(iter(str(error).splitlines()), "")

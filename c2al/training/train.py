@@ -35,10 +35,13 @@ from c2al.training.table_options import table_rates
 
 log = logging.getLogger(__name__)
 
+BEFORE_STEPS = " before a step was made: nothing is lost"
+FOR_ANOTHER = "; if nobody sent it, torchrun did, and names below the rank that failed"
+
 
 def train(config: DictConfig) -> dict[str, Any]:
     """Train, evaluate and report one run; the report, on every rank."""
-    stop_signal.graceful, stop_signal.remark = False, " before a step was made: nothing is lost"
+    stop_signal.graceful, stop_signal.remark = False, BEFORE_STEPS + (FOR_ANOTHER if "RANK" in os.environ else "")
     with start_logged(config.run_dir):
         ranks = process_group.start(timeout_s=config.training.timeout_s, threads=config.training.threads)
         watch = Watch(ranks)

@@ -9,7 +9,7 @@ import pytest
 from c2al import __version__
 from c2al.parallel.ranks import Ranks
 from c2al.schema import DataError
-from c2al.training.run_folder import RunFolder, provenance, start_logged
+from c2al.training.run_folder import RunFolder, _LogFile, provenance, start_logged
 
 ALONE = Ranks(rank=0, world_size=1, local_rank=0, local_world_size=1, device=None)
 SECOND = Ranks(rank=1, world_size=1, local_rank=0, local_world_size=1, device=None)
@@ -210,3 +210,12 @@ def test_provenance():
     assert told["hardware"]["device"] == ranks.device.type
     assert told["world_size"] == 1
     json.dumps(told)
+
+
+def test_a_log_on_a_full_disk_hides_no_error(tmp_path):
+    """What the disk does not take is dropped; closing must not raise in the place of what went wrong."""
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "rank_0.log").symlink_to("/dev/full")
+    handler = _LogFile(tmp_path, 0)
+    handler.handle(logging.makeLogRecord({"msg": "lost"}))
+    handler.close()
