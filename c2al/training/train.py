@@ -5,6 +5,7 @@ torchrun --nproc-per-node 2 -m c2al train …
 """
 
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
