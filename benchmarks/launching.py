@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,13 +18,12 @@ PATIENCE_S = 30.0  # for ranks that were told to end
 
 
 def on_ranks(program: str, job: dict[str, Any], *, world_size: int, threads: int, folder: Path) -> Any:
-    """Run ``python -m program`` once a rank on this host and give what rank 0 found. A DataError if any rank fails.
+    """Run ``python -m program`` once a rank on this host, in a new folder; what rank 0 found. A DataError if any fails.
 
     torchrun ends the others when one does, so that nothing waits for it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*"):
-        old.unlink()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     (folder / "job.json").write_text(json.dumps(job))
     words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(world_size)]
     words += ["-m", program, str(folder)]
@@ -80,30 +80,25 @@ class Rank:
 
 
 def _failed(folder: Path) -> DataError:
-    """The first error of any rank; where none spoke, what torchrun says of the first that was killed."""
+    """The first rank that was killed, or whose error was the first; the others' errors are of its being gone."""
     log = (folder / "log").read_text(errors="replace")
-    errors = sorted(
-        (json.loads(path.read_text()) | {"rank": int(path.suffix[1:])} for path in folder.glob("error.*")),
-        key=lambda each: each["at"],
-    )
-    killed = re.search(r"exitcode\s*: -(\d+).*?rank\s*: (\d+)|rank\s*: (\d+).*?exitcode\s*: -(\d+)", log, re.S)
-    if killed and (not errors or _of_a_lost_rank(errors[0]["error"])):
-        number, rank = (int(killed[1] or killed[4]), int(killed[2] or killed[3]))
-        place = folder / f"place.{rank}"
-        where = f" at {place.read_text()}" if place.exists() else ""
-        remedy = "if the machine ran out of memory: fewer rows, a smaller batch, or fewer plans; else run it again"
-        return DataError(f"rank {rank} was killed by {signal.Signals(number).name}{where}", remedy=remedy)
-    if errors:
-        rank = errors[0]["rank"]
-        place = folder / f"place.{rank}"
-        where = f" at {place.read_text()}" if place.exists() else ""
-        remedy = "mend it there" if errors[0]["is_input"] else f"its traceback ends:\n{_tail(errors[0]['trace'])}"
-        return DataError(f"rank {rank}{where}: {errors[0]['error']}", remedy=remedy)
-    return DataError("the ranks ended without a result", remedy=f"the ranks' log ends:\n{_tail(log)}")
+    ended = re.findall(r"rank\s*: (\d+) \(local_rank.*?exitcode\s*: (-?\d+)", log, re.S)  # torchrun's report
+    for rank, status in ended:
+        if int(status) < 0 and -int(status) != signal.SIGTERM:  # which torchrun sends to those that are left
+            name = signal.Signals(-int(status)).name
+            remedy = "if the machine ran out of memory: fewer rows, a smaller batch, or fewer plans; else run it again"
+            return DataError(f"rank {rank} was killed by {name}{_where(folder, rank)}", remedy=remedy)
+    errors = [(path.suffix[1:], json.loads(path.read_text())) for path in folder.glob("error.*")]
+    if not errors:
+        return DataError("the ranks ended without a result", remedy=f"the ranks' log ends:\n{_tail(log)}")
+    rank, first = min(errors, key=lambda each: each[1]["at"])
+    remedy = "mend it there" if first["is_input"] else f"its traceback ends:\n{_tail(first['trace'])}"
+    return DataError(f"rank {rank}{_where(folder, rank)}: {first['error']}", remedy=remedy)
 
 
-def _of_a_lost_rank(error: str) -> bool:
-    return "onnection" in error or "peer" in error.lower() or "Broken pipe" in error
+def _where(folder: Path, rank: str) -> str:
+    place = folder / f"place.{rank}"
+    return f" at {place.read_text()}" if place.exists() else ""
 
 
 def _tail(log: str, lines: int = 12) -> str:

@@ -14,7 +14,7 @@ Round = Mapping[str, Any]  # what ``plan_ranks`` found of one plan in one round
 
 def plan_findings(rounds: Sequence[Round], *, rows: int, peaks: Mapping[str, Any]) -> dict[str, Any]:
     """Of one plan; ``rows`` are those of one step on all ranks."""
-    steps = {loop: [_step_s(each["step_s"][loop]) for each in rounds] for loop in rounds[0]["step_s"]}
+    steps = {loop: [step_s(each["step_s"][loop]) for each in rounds] for loop in rounds[0]["step_s"]}
     times = sorted(s for each in rounds for block in each["step_s"]["c2al"] for s in block)
     found: dict[str, Any] = {
         "rows_per_s": spread([rows / s for s in steps["c2al"]]),
@@ -38,8 +38,8 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
     return {"median": statistics.median(values), "low": min(values), "high": max(values), "rounds": list(values)}
 
 
-def _step_s(blocks: Sequence[Sequence[float]]) -> float:
-    """Of a round: the median over its blocks of a block's mean step."""
+def step_s(blocks: Sequence[Sequence[float]]) -> float:
+    """Seconds of a round's step: the median over its blocks of a block's mean step."""
     return statistics.median(statistics.fmean(block) for block in blocks)
 
 

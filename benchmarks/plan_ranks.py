@@ -65,8 +65,10 @@ class Measured:
         self._steps = self.training.stepwise()
         self._run(self._c2al, measuring["warmup"])
         self.memory = {**held_bytes(self.training.sharded, self.training.optimizers), "peak_added": peak.added()}
-        self.loops: dict[str, Callable[[], None]] = {"c2al": self._c2al, "bare": self._bare}
-        if measuring["stock"]:
+        self.loops: dict[str, Callable[[], None]] = {"c2al": self._c2al}
+        if "bare" in measuring["loops"]:
+            self.loops["bare"] = self._bare
+        if "stock" in measuring["loops"]:
             schema = Schema.load(config.data.path)
             self.stock = Stock(config, schema, self.training.placements, ranks, batches)
             self.loops["stock"] = self._stock
@@ -106,6 +108,7 @@ class Measured:
             "memory": gather(self.memory),
             "parts": parts,
             "build_s": self.build_s,
+            "batches": len(self.batches),
         }
 
     def end(self) -> None:
@@ -166,14 +169,17 @@ def main(folder: str) -> None:
     try:
         job, first = own.job, OmegaConf.create(next(iter(own.job["plans"].values())))
         ranks = process_group.start(timeout_s=first.training.timeout_s, threads=first.training.threads)
-        own.at("reading")
-        batches = read(first, ranks, job["measuring"]["batches"])
-        found: dict[str, Any] = {"plans": {}, "batches": len(batches)}
-        for name, config in job["plans"].items():
-            own.at(f"plan {name}")
-            run = f"{folder}/run"
-            with RunFolder(run, ranks=ranks, overwrite=True) as opened:
-                measured = Measured(OmegaConf.create(config), job["measuring"], ranks, batches, opened)
+        held: dict[int, list[Batch]] = {}
+        found: dict[str, Any] = {"plans": {}}
+        for name, plain in job["plans"].items():
+            config = OmegaConf.create(plain)
+            own.at(f"{name}, reading")
+            size = config.training.batch_size
+            if size not in held:
+                held[size] = read(config, ranks, job["measuring"]["batches"])
+            own.at(name)
+            with RunFolder(f"{folder}/run", ranks=ranks, overwrite=True) as opened:
+                measured = Measured(config, job["measuring"], ranks, held[size], opened)
                 measured.blocks()
                 found["plans"][name] = measured.found()
                 measured.end()

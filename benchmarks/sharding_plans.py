@@ -30,13 +30,12 @@ from benchmarks.plan_bars import draw
 from benchmarks.plan_findings import beside_estimate, equal_losses, plan_findings, recommended
 from benchmarks.plan_lines import plan_tables, words
 from benchmarks.record import record
-from benchmarks.wanted import Measuring, PlansWanted, config_for, cores, parse
+from benchmarks.wanted import SETTINGS, Measuring, PlansWanted, config_for, cores, make_rows, parse, shapes_of
 from c2al.parallel.quiet import silence
 from c2al.schema import DataError, Schema
 
 WIDTH = 140  # of the tables where there is no terminal
 PROGRAM = "benchmarks.plan_ranks"
-SETTINGS = ("warmup", "blocks", "steps", "most_s", "batches", "parts", "stock")  # that the ranks must know
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,10 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _measured(wanted: PlansWanted, others: Sequence[str], threads: int, folder: Path) -> dict[str, Any]:
     from c2al.training.preview import Planner  # torch comes in here
-    from c2al.verbs import ensure_data
 
     config = config_for(wanted, others, world_size=wanted.world_size, threads=threads, folder=folder)
-    ensure_data(config)
+    make_rows(wanted, others, config, ranks=wanted.world_size)
     schema = Schema.load(config.data.path)
     planner = Planner(config, schema)
     plans = _plans(planner, wanted.plans or planner.comparable)
@@ -93,7 +91,7 @@ def _measured(wanted: PlansWanted, others: Sequence[str], threads: int, folder: 
     order = sorted(found, key=lambda name: -found[name]["rows_per_s"]["median"])
     return {
         "name": wanted.name or config.data.name,
-        "settings": _settings(wanted, others, threads, config, rounds[0]["batches"]),
+        "settings": _settings(wanted, others, threads, config, rounds[0]["plans"][names[0]]["batches"]),
         "tables": {"count": len(tables), "rows": sum(each.num_embeddings for each in tables)},
         "plans": {name: found[name] for name in order},
         "refused": {name: plan["refused"] for name, plan in plans.items() if "refused" in plan},
@@ -136,6 +134,7 @@ def _rounds(wanted: Measuring, configs: dict[str, Any], threads: int, folder: Pa
     """What the ranks found in each round; the order of plans turns by one, and runs backwards every other time."""
     names, started = list(configs), time.monotonic()
     measuring = {key: getattr(wanted, key) for key in SETTINGS}
+    measuring["loops"] = ["c2al", "bare", "stock"] if wanted.stock else ["c2al", "bare"]
     world_size = next(iter(configs.values()))["parallel"]["world_size"]
     for index in range(wanted.rounds):
         turned = names[index % len(names) :] + names[: index % len(names)]
@@ -151,8 +150,9 @@ def _settings(
 ) -> dict[str, Any]:
     """Without paths of this machine."""
     kept = [word for word in others if not word.startswith(("data.path=", "run_dir=", "cohorts.pair="))]
-    own = {key: getattr(wanted, key) for key in (*SETTINGS, "rounds", "shapes", "world_size")}
-    own |= {"rows": wanted.rows} if wanted.shapes in ("criteo", "multi_hot") else {}
+    own = {key: getattr(wanted, key) for key in (*SETTINGS, "rounds", "world_size")}
+    own["shapes"] = shapes_of(wanted, others)
+    own |= {"rows": wanted.rows} if own["shapes"] in ("criteo", "multi_hot") else {}
     training = {key: config.training[key] for key in ("batch_size", "precision", "compile")}
     return own | training | {"threads": threads, "batches": batches, "overrides": kept, "method": config.method.name}
 

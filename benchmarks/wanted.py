@@ -5,7 +5,7 @@ Every override of ``c2al train`` and ``c2al plan`` works: ``data=…``, ``model=
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ from benchmarks.shapes import make, schema
 from c2al.cli import compose
 from c2al.schema import DataError
 
+SETTINGS = ("warmup", "blocks", "steps", "most_s", "batches", "parts", "stock")  # that the ranks must know
 SHUFFLED = 8192  # rows that a run under measurement mixes: its own reader is not used
 
 
@@ -61,8 +62,12 @@ class PlansWanted(Measuring):
 class ScalingWanted(Measuring):
     """Which numbers of ranks and threads, under one plan, ``parallel=…``."""
 
-    sizes: list[str] = field(default_factory=lambda: ["1x1", "1x2", "2x1", "4x1"])  # ranks x threads
+    sizes: list[str] | None = None  # ranks x threads; by default what this machine can do
     rounds: int = 3
+    blocks: int = 2
+    steps: int = 12
+    warmup: int = 4
+    parts: int = 0
 
 
 W = TypeVar("W", bound=Measuring)
@@ -81,38 +86,56 @@ def parse(words: Sequence[str], kind: type[W]) -> tuple[W, list[str]]:
     try:
         wanted: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), OmegaConf.from_dotlist(own)))
     except OmegaConfBaseException as error:
-        raise DataError(str(error).splitlines()[0], remedy="mend it on the command line") from None
+        raise DataError(f"{error.full_key}: {str(error).splitlines()[0]}", remedy="mend it there") from None
     wanted.check()
     return wanted, others
 
 
 def config_for(
     wanted: Measuring,
-    words: Iterable[str],
+    words: Sequence[str],
     *,
     world_size: int,
     threads: int,
     folder: Path,
     batch_size: int | None = None,
 ) -> DictConfig:
-    """c2al's config for so many ranks on this host; makes the rows of ``shapes=`` in ``folder``, once."""
+    """c2al's config for so many ranks on this host; ``folder`` is where the rows of ``shapes=`` are, or will be."""
     own = [f"parallel.world_size={world_size}", f"parallel.ranks_per_host={world_size}"]
     own += ["training.warmup=0", "training.decay=constant", "training.steps=1000000000", "resume=false"]
     own += ["training.evaluations=0", "training.snapshots=0", f"training.window_rows={SHUFFLED}"]
     own += [f"training.threads={threads}", f"run_dir={folder}/run", "training.average=null"]
     own += [f"training.batch_size={batch_size}"] if batch_size else []
-    if wanted.shapes:
-        own += ["data=parquet", f"data.path={folder}/{wanted.shapes}", f"data.name={wanted.shapes}"]
+    shapes = shapes_of(wanted, words)
+    if shapes:
+        own += ["data=parquet", f"data.path={folder}/{shapes}", f"data.name={shapes}"]
     config = compose("plan", [*words, *own])
     config.training.checkpoint_every = 1_000_000_000 * config.training.accumulate
-    if wanted.shapes:
-        cohorts = schema(wanted.shapes, wanted.rows).axes[0].cohorts
-        if config.method.heads and not (config.cohorts.pair or config.cohorts.axis):
-            config.cohorts.axis, config.cohorts.head, config.cohorts.tail = "revenue", cohorts[-1], cohorts[0]
-        if not Path(config.data.path).exists():
-            train_rows = wanted.batches * config.training.batch_size * world_size
-            make(wanted.shapes, config.data.path, table_rows=wanted.rows, train_rows=train_rows)
+    if shapes and config.method.heads and not (config.cohorts.pair or config.cohorts.axis):
+        cohorts = schema(shapes, wanted.rows).axes[0].cohorts
+        config.cohorts.axis, config.cohorts.head, config.cohorts.tail = "revenue", cohorts[-1], cohorts[0]
     return config
+
+
+def shapes_of(wanted: Measuring, words: Sequence[str]) -> str | None:
+    """Whose table shapes are made: those of ``shapes=``, and Complete Journey's where no data are named either."""
+    if any(word.startswith(("data=", "data.", "experiment=")) for word in words):
+        if wanted.shapes:
+            raise DataError("shapes= makes rows, data= names some", value=wanted.shapes, remedy="one of the two")
+        return None
+    return wanted.shapes or "journey"
+
+
+def make_rows(wanted: Measuring, words: Sequence[str], config: DictConfig, *, ranks: int) -> None:
+    """The rows that so many ranks hold, where they are to be made."""
+    from c2al.verbs import ensure_data
+
+    shapes = shapes_of(wanted, words)
+    if shapes:
+        train_rows = wanted.batches * config.training.batch_size * ranks
+        make(shapes, config.data.path, table_rows=wanted.rows, train_rows=train_rows)
+    else:
+        ensure_data(config)
 
 
 def cores() -> int:

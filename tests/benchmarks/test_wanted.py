@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.wanted import PlansWanted, ScalingWanted, config_for, parse
-from c2al.schema import DataError
+from benchmarks.wanted import PlansWanted, ScalingWanted, config_for, make_rows, parse, shapes_of
+from c2al.schema import DataError, Schema
 
 
 def test_own_words_and_those_of_c2al() -> None:
@@ -20,11 +20,17 @@ def test_words_that_cannot_be(word: str) -> None:
         parse([word], PlansWanted)
 
 
-def test_shapes_are_made_once_and_any_method_gets_its_cohorts(tmp_path: Path) -> None:
+def test_shapes_and_any_method_gets_its_cohorts(tmp_path: Path) -> None:
     wanted, others = parse(["shapes=criteo", "rows=500", "batches=1", "method=c2al"], PlansWanted)
     config = config_for(wanted, others, world_size=2, threads=1, folder=tmp_path, batch_size=16)
     assert (config.parallel.world_size, config.training.threads, config.training.decay) == (2, 1, "constant")
     assert (config.cohorts.axis, config.cohorts.head, config.cohorts.tail) == ("revenue", "top", "low")
-    before = (tmp_path / "criteo" / "schema.yaml").stat().st_mtime_ns
-    config_for(wanted, others, world_size=2, threads=1, folder=tmp_path)
-    assert (tmp_path / "criteo" / "schema.yaml").stat().st_mtime_ns == before
+    make_rows(wanted, others, config, ranks=2)
+    assert Schema.load(config.data.path).splits["train"].rows == 32
+
+
+def test_no_data_named_is_complete_journey_s_shapes_and_two_are_refused() -> None:
+    assert shapes_of(PlansWanted(), ["model.dim=8"]) == "journey"
+    assert shapes_of(PlansWanted(), ["data=movielens"]) is None
+    with pytest.raises(DataError, match="one of the two"):
+        shapes_of(PlansWanted(shapes="criteo"), ["data.path=there"])
