@@ -16,7 +16,7 @@ ENVIRONMENT := .venv/.set-$(SET)
 PACKAGE := .venv/.package
 
 .SILENT:
-.PHONY: help demo test lint faults hosts bench report lock clean
+.PHONY: help demo test lint faults hosts cluster bench report lock clean
 
 help:
 	echo "make demo     set up, then a small study on synthetic cohorts: a table and outputs/demo/report.html"
@@ -24,6 +24,7 @@ help:
 	echo "make lint     ruff and mypy alone"
 	echo "make faults   every fault done to real jobs, then KILLS=$(KILLS) random kills with SEED=$(SEED), in build/faults"
 	echo "make hosts    two-node training in two network namespaces: a cut cable, a dead host (root, iproute2)"
+	echo "make cluster  a two-node Slurm on this machine, training on it, a pre-emption, dead nodes; root, Debian"
 	echo "make bench    benchmarks/*.py named by BENCH='$(BENCH)'; results go to benchmarks/results/"
 	echo "make report   write the report of STUDY='$(STUDY)' again"
 	echo "make lock     resolve requirements/cpu.txt anew from setup.py"
@@ -51,6 +52,9 @@ hosts: $(PACKAGE)
 
 bench: $(PACKAGE)
 	for name in $(BENCH); do echo "== $$name"; .venv/bin/python -m benchmarks.$$name $(ARGS) || exit 1; done
+
+cluster: $(PACKAGE)
+	.venv/bin/python -m tests.cluster.run $(ARGS)
 
 report: $(PACKAGE)
 	.venv/bin/c2al report study=$(STUDY) $(ARGS)
