@@ -1,9 +1,8 @@
 """``python -m tests.cluster.run`` (``make cluster``): a Slurm of two nodes, here and now, and c2al trained on it.
 
 Starts the cluster; trains one config by TorchX and by launch/slurm/train.sbatch; has the second run pre-empted, and
-kills a node under it, and the other node under a third run; compares the runs; sees that a job with a fault in its
-input is not started again; stops everything. Each line is something done or seen. The jobs' files stay in
-outputs/cluster.
+kills nodes under that one and two more; compares the runs; sees that a job with a fault in its input is not started
+again; stops everything. Each line is something done or seen. The jobs' files stay in outputs/cluster.
 
 Root alone can do it. Debian's packages slurm-wlm and munge are installed where they are missing.
 """
@@ -55,8 +54,13 @@ def install(say: Callable[[str], None]) -> None:
 
 
 def full(trial: Trial) -> None:
-    """``short``, then a run that loses the node of its batch script with nobody to tell Slurm, and a refused one."""
+    """``short``, then runs that lose a node by TorchX, and that of their batch script with nobody to tell Slurm."""
     short(trial)
+    number = trial.torchx("torchx_lost", "--max_retries", "2")
+    trial.until_step(number, "torchx_lost", 60)
+    trial.lose(number, NODES[1], told=True)
+    trial.finish(number, "torchx_lost")
+    trial.same("torchx", "torchx_lost")
     number = trial.sbatch("lost_first")
     trial.until_step(number, "lost_first", 60)
     trial.lose(number, NODES[0], told=False)

@@ -48,7 +48,11 @@ SlurmdParameters=config_overrides
 SlurmdTimeout=5
 ReturnToService=2
 KillWait=10
-PartitionName=debug Nodes=ALL Default=YES MaxTime=60 State=UP
+SlurmctldParameters=preempt_send_user_signal
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=debug Nodes=ALL Default=YES MaxTime=60 PriorityTier=1 GraceTime=120
+PartitionName=urgent Nodes=ALL MaxTime=60 PriorityTier=2
 """
 # cred_expire: also how long a requeued job waits (120 s by default). bf_interval: heterogeneous jobs are started by the
 # back-filler alone (30 s by default). ReturnToService=2: a node that was DOWN serves again once its slurmd is back.

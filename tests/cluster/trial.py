@@ -31,9 +31,9 @@ class Trial:
     def run(self, name: str) -> Path:
         return self.folder / "outputs" / name
 
-    def torchx(self, name: str) -> str:
-        """Submit by TorchX's scheduler; the job's number."""
-        flags = ("-j", "2x1", "--memMB", "3000", "--rdzv_port", str(free_port()))
+    def torchx(self, name: str, *own: str) -> str:
+        """Submit by TorchX's scheduler, with flags of the component of one's ``own``; the job's number."""
+        flags = ("-j", "2x1", "--memMB", "3000", "--rdzv_port", str(free_port()), *own)
         words = ("torchx", "run", "-s", "slurm", "-cfg", "partition=debug", f"{COMPONENTS}:train", *flags)
         self.say(f"{' '.join(words)} -- {' '.join(CONFIG[3:5])} … name={name}".replace(f"{runs.ROOT}/", ""))
         told = subprocess.run(
@@ -80,10 +80,14 @@ class Trial:
         return at
 
     def preempt(self, number: str) -> None:
-        """The signal that Slurm sends to the script before it takes the nodes; the job goes back into the queue."""
+        """Have Slurm take the nodes away for a job of a partition that goes first."""
         before = self.slurm.restarts(number)
-        self.say(f"scancel --batch --signal=USR1 {number}: what Slurm does before it takes the nodes away")
-        self.slurm.ask("scancel", "--batch", "--signal=USR1", number)
+        words = ("sbatch", "--parsable", "--partition=urgent", "--nodes=2", "--output=urgent.out", "--wrap=sleep 1")
+        urgent = self.slurm.ask(*words, cwd=self.folder)
+        self.say(f"sbatch --partition=urgent: job {urgent} goes before job {number}, which Slurm sends SIGUSR1")
+        state = self.slurm.wait(urgent, START_S)
+        assert state == "COMPLETED", f"job {urgent}: {state}"
+        self.say(f"job {urgent} had the nodes")
         self._restarted(number, before)
         line = next(line for line in self.said(number).splitlines() if "stopped by SIGUSR1 after step" in line)
         self.say(f"the job's output says: {line.partition(': ')[2]}")
