@@ -222,9 +222,9 @@ def is_communication(error: Exception) -> bool:
 
 
 def one_line(error: BaseException, width: int = 200) -> str:
-    """An error in one short line, without torch's C++ trace."""
+    """An error in one short line, without torch's C++ trace and gloo's advice."""
     first = next((line for line in str(error).splitlines() if line.strip()), "")
-    text = re.sub(r"\[\S*\.cc:\d+\] ", "", first)
+    text = re.sub(r"\[\S*\.cc:\d+\] |\. This is typically caused by .*", "", first)
     return f"{type(error).__name__}: {text[:width]}"
 
 

@@ -55,8 +55,8 @@ class Campaign:
         while (left := self.kills - sum(len(job["kills"]) for job in jobs)) > 0:
             number = len(jobs)
             rng = random.Random(f"{self.seed}/{number}")
-            variant = VARIANTS[number % len(VARIANTS)]
-            jobs.append(self.job(number, variant, rng, min(left, rng.randint(6, 12))))
+            variant = VARIANTS[(number + self.seed) % len(VARIANTS)]
+            jobs.append(self.job(number, variant, rng, min(left, rng.randint(12, 24))))
             with self.book.open("a") as file:
                 file.write(json.dumps(jobs[-1]) + "\n")
         return jobs

@@ -33,20 +33,20 @@ class Pair:
         self.words, self.timeout_s = (*words, f"training.timeout_s={timeout_s}"), timeout_s
         self.jobs: list[Job] = []
 
-    def start(self, *own: str, pace_s: float = 0.0) -> None:
-        self.jobs = [
-            Job(
-                *(self.rows, self.run, *self.words, *own),
-                nproc=1,
-                flags=self.hosts.flags(host, self.run.name),
-                prefix=self.hosts.prefix(host),
-                program=FAULTY,
-                tiny=self.tiny,
-                PACE_S=str(pace_s),
-                **self.hosts.environment(host),
-            )
-            for host in (0, 1)
-        ]
+    def start(self, *own: str, pace_s: float = 0.0, max_restarts: int = 0) -> None:
+        self.jobs = [self.start_on(host, *own, pace_s=pace_s, max_restarts=max_restarts) for host in (0, 1)]
+
+    def start_on(self, host: int, *own: str, pace_s: float = 0.0, max_restarts: int = 0) -> Job:
+        return Job(
+            *(self.rows, self.run, *self.words, *own),
+            nproc=1,
+            flags=self.hosts.flags(host, self.run.name, max_restarts=max_restarts),
+            prefix=self.hosts.prefix(host),
+            program=FAULTY,
+            tiny=self.tiny,
+            PACE_S=str(pace_s),
+            **self.hosts.environment(host),
+        )
 
     def until_step(self, step: int) -> int:
         self.jobs[0].until(lambda: step_of(self.run) >= step, START_S)

@@ -4,6 +4,7 @@ Needs root, iproute2 and util-linux. A host's processes see no other's, as on tw
 """
 
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -13,7 +14,6 @@ from pathlib import Path
 NETS = Path("/run/netns")  # where iproute2 keeps the names
 PORT = 29500
 RETRIES = 4  # of a packet before a connection counts as broken, 6 s; the system's 15 are a quarter of an hour
-READ_S = 5  # how long torchrun waits for one answer of the store on host 0, in place of its 60 s
 
 
 def missing() -> str:
@@ -71,7 +71,8 @@ class Hosts:
     def prefix(self, host: int) -> list[str]:
         """The words before a command that runs on a host."""
         apart = ["unshare", "--pid", "--uts", "--mount-proc", "--fork", "--kill-child"]
-        named = ["sh", "-c", 'hostname "$0"; exec "$@"', f"host-{host}"]
+        last = random.randrange(300, 30_000)  # torchrun takes one of the same address and pid for itself, come back
+        named = ["sh", "-c", f'hostname "$0"; echo {last} >/proc/sys/kernel/ns_last_pid; "$@"; exit $?', f"host-{host}"]
         return ["ip", "netns", "exec", self.names[host], *apart, *named]
 
     def flags(self, host: int, job: str, *, max_restarts: int = 0) -> list[str]:
@@ -80,13 +81,14 @@ class Hosts:
             *("--nnodes=2", "--rdzv-backend=c10d", f"--rdzv-id={job}", f"--max-restarts={max_restarts}"),
             *(
                 f"--rdzv-endpoint={self.addresses[0]}:{PORT}",
-                f"--rdzv-conf=is_host={int(host == 0)},read_timeout={READ_S}",
+                f"--rdzv-conf=is_host={int(host == 0)}",
             ),
             f"--local-addr={self.addresses[host]}",
         ]
 
     def environment(self, host: int) -> dict[str, str]:
-        return {"GLOO_SOCKET_IFNAME": self.devices[host]}
+        """The second lets a host that was lost come back under --max-restarts: docs/faults.md."""
+        return {"GLOO_SOCKET_IFNAME": self.devices[host], "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 
 
 def ip(*words: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests import runs
 from tests.faults.jobs import PROMPT_S, Job, half_written, logs_of
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.full
 MIB = 2**20
 
 

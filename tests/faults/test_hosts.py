@@ -29,3 +29,20 @@ def test_a_run_over_two_hosts(hosts, tiny_rows, undisturbed, tmp_path):
     runs.assert_same_run(undisturbed, tmp_path / "run")
     assert logs_of(tmp_path / "run") == ["rank_0.log", "rank_1.log"]
     assert half_written(tmp_path / "run") == []
+
+
+@pytest.mark.full
+def test_a_host_that_comes_back(hosts, tiny_rows, undisturbed, tmp_path):
+    """torchrun on the other host waits for it, and the job goes on by itself."""
+    pair = Pair(hosts, tiny_rows, tmp_path / "run", timeout_s=20, tiny=True)
+    try:
+        pair.start(pace_s=0.1, max_restarts=2)
+        pair.until_step(9)
+        pair.jobs[1].end()
+        pair.jobs[1] = pair.start_on(1, max_restarts=2)
+        pair.finish()
+        (line,) = pair.jobs[0].lines()
+    finally:
+        pair.end()
+    assert re.match(r"c2al: rank 1 \(pid \d+ on host-1\) was lost during \S", line)
+    runs.assert_same_run(undisturbed, tmp_path / "run")

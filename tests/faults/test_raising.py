@@ -8,15 +8,15 @@ import pytest
 from tests.faults.faulty import WORDS
 from tests.faults.jobs import FAULTY, PROMPT_S, Job, logs_of
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.full
 
 
 @pytest.mark.parametrize(
     ("where", "cause", "status"),
     [
-        pytest.param("planning", f"ValueError: {WORDS} (traceback in", 1, marks=pytest.mark.full),
+        pytest.param("planning", f"ValueError: {WORDS} (traceback in", 1),
         pytest.param("reading", f"row group does not read: [Errno 5] Input/output error, {WORDS} (file", 2),
-        pytest.param("loss", f"ValueError: {WORDS} (traceback in", 1, marks=pytest.mark.full),
+        pytest.param("loss", f"ValueError: {WORDS} (traceback in", 1),
     ],
 )
 def test_a_rank_that_raises(tiny_rows, tmp_path, where, cause, status):

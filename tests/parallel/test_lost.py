@@ -25,6 +25,8 @@ def test_errors_of_connections_are_told_from_others():
     assert not is_communication(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     assert not is_communication(ConnectionResetError("socket of a file system"))
     assert one_line(RuntimeError("[/a/b.cc:3] Timed out\nframe #0")) == "RuntimeError: Timed out"
+    closed = RuntimeError("Connection closed by peer [10.0.0.1]:7. This is typically caused by a crash. GLHF!")
+    assert one_line(closed) == "RuntimeError: Connection closed by peer [10.0.0.1]:7"
 
 
 def test_alone_there_is_nobody_to_lose():
