@@ -19,23 +19,38 @@ def plan_findings(rounds: Sequence[Round], *, rows: int, peaks: Mapping[str, Any
     found: dict[str, Any] = {
         "rows_per_s": spread([rows / s for s in steps["c2al"]]),
         "step_ms": {"p50": _quantile(times, 0.5), "p95": _quantile(times, 0.95)},
-        "overhead": spread([a / b - 1 for a, b in zip(steps["c2al"], steps["bare"], strict=True)]),
+        "overhead": spread([ratio - 1 for ratio in paired(rounds, "c2al", "bare")]),
         "blocks": min(len(each["step_s"]["c2al"]) for each in rounds),
         "memory": _memory(rounds),
         "build_s": statistics.median(each["build_s"] for each in rounds),
     }
     if "stock" in steps:
         found["stock_rows_per_s"] = spread([rows / s for s in steps["stock"]])
-        found["to_stock"] = spread([b / a for a, b in zip(steps["c2al"], steps["stock"], strict=True)])
-        found["bare_to_stock"] = spread([b / a for a, b in zip(steps["bare"], steps["stock"], strict=True)])
+        found["to_stock"] = spread(paired(rounds, "stock", "c2al"))
+        found["bare_to_stock"] = spread(paired(rounds, "stock", "bare"))
     if rounds[0]["parts"]:
         found |= _parts(rounds, peaks)
     return found
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
-    """Median, least and greatest over rounds, and the values."""
+    """Median, least and greatest, and the values; of rounds, or of blocks that were taken one after another."""
     return {"median": statistics.median(values), "low": min(values), "high": max(values), "rounds": list(values)}
+
+
+def paired(rounds: Sequence[Round], over: str, under: str) -> list[float]:
+    """Seconds of one loop's steps over those of another, for every pair of blocks that took turns."""
+    return [
+        statistics.fmean(a) / statistics.fmean(b)
+        for each in rounds
+        for a, b in zip(each["step_s"][over], each["step_s"][under], strict=True)
+    ]
+
+
+def upper_quartile(found: Mapping[str, Any]) -> float:
+    """Of a spread; its greatest value where there are few."""
+    values = sorted(found["rounds"])
+    return values[-1 - len(values) // 4]
 
 
 def step_s(blocks: Sequence[Sequence[float]]) -> float:
@@ -116,6 +131,21 @@ def beside_estimate(parts: Mapping[str, float], slowest: Mapping[str, float]) ->
         name: {"estimated_ms": planned[name], "measured_ms": sum(parts[part] for part in measured)}
         for name, measured in PLANNED.items()
     }
+
+
+def rank_correlation(plans: Mapping[str, Mapping[str, Any]]) -> float | None:
+    """Spearman's, of the planner's cost of the tables and what they took: 1 where it has the order of plans right."""
+    both = [(plan["estimated_ms"], plan["tables_ms"]) for plan in plans.values() if "tables_ms" in plan]
+    if len(both) < 3 or min(len(set(values)) for values in zip(*both, strict=True)) < 2:
+        return None
+    ranks = [rankdata(values) for values in zip(*both, strict=True)]
+    return float(statistics.correlation(*ranks))
+
+
+def rankdata(values: Sequence[float]) -> list[float]:
+    """Of each value its rank from 1; equal ones share the mean of theirs."""
+    ordered = sorted(values)
+    return [ordered.index(value) + (ordered.count(value) + 1) / 2 for value in values]
 
 
 def recommended(plans: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

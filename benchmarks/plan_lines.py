@@ -1,15 +1,7 @@
-"""What ``benchmarks.sharding_plans`` found, in the terminal and as Markdown.
+"""What ``benchmarks.sharding_plans`` found, in the terminal and as Markdown."""
 
-    python -m benchmarks.plan_lines benchmarks/results/sharding_plans_….json
-
-prints the tables of docs/benchmarks.md.
-"""
-
-import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -17,7 +9,7 @@ from rich.console import Group
 from rich.table import Table
 
 from benchmarks.parts import PARTS
-from benchmarks.plan_findings import NOISE, WANTED_OVERHEAD
+from benchmarks.plan_findings import NOISE, WANTED_OVERHEAD, rank_correlation, upper_quartile
 
 Plan = Mapping[str, Any]
 MIB = 2**20
@@ -96,11 +88,15 @@ def words(found: Mapping[str, Any]) -> list[str]:
     )
     if settings["stock"]:
         ratios = {name: plan["to_stock"] for name, plan in found["plans"].items()}
-        slow = [name for name, ratio in ratios.items() if ratio["median"] < 1 - NOISE and ratio["high"] < 1]
+        slow = [name for name, ratio in ratios.items() if ratio["median"] < 1 - NOISE and upper_quartile(ratio) < 1]
         least, most = (pick(ratio["median"] for ratio in ratios.values()) for pick in (min, max))
         lines.append(
             f"rows/s to those of the plain TorchRec loop: {least:.3f} to {most:.3f} (wanted: no plan slower: "
             + (f"MISSED by {', '.join(slow)})" if slow else "met)")
+        )
+    if (correlation := rank_correlation(found["plans"])) is not None:
+        lines.append(
+            f"TorchRec's planner on the tables' share of a step: rank correlation {correlation:.2f} over plans"
         )
     chosen = found["recommended"]
     return [*lines, f"recommended: parallel={chosen['plan']}: {chosen['reason']}"]
@@ -108,20 +104,25 @@ def words(found: Mapping[str, Any]) -> list[str]:
 
 def markdown(found: Mapping[str, Any]) -> str:
     """The same for docs/benchmarks.md, with the parts of a step below."""
-    settings, hardware = found["settings"], found["hardware"]
-    about = f"{title(found)}. {settings['rounds']} rounds; {hardware.get('gpu', hardware['processor'])}, "
-    about += f"{hardware['cores']} cores, torch {found['versions']['torch']}, {found['date'][:10]}."
     kinds = {"": SPEED, "\n\n": COST}
     if all("parts_ms" in plan for plan in found["plans"].values()):
         kinds["\n\nParts of an instrumented step, ms, mean over ranks:\n\n"] = TIME
-    text = about + "\n\n"
+    text = f"{title(found)}. {about(found)}\n\n"
     for before, columns in kinds.items():
         rows = [[name, *(show(plan) for show in columns.values())] for name, plan in found["plans"].items()]
-        text += before + _grid(["plan", *columns], rows)
+        text += before + grid(["plan", *columns], rows)
     return text + "\n\n" + "\n".join(f"* {line}" for line in words(found)) + "\n"
 
 
-def _grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def about(found: Mapping[str, Any]) -> str:
+    """Rounds, machine, versions, day."""
+    hardware, rounds = found["hardware"], found["settings"]["rounds"]
+    machine = f"{hardware.get('gpu', hardware['processor'])}, {hardware['cores']} cores"
+    return f"{rounds} rounds; {machine}, torch {found['versions']['torch']}, {found['date'][:10]}."
+
+
+def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; the first column to the left."""
     lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -153,12 +154,3 @@ def _rate(plan: Plan, key: str) -> str:
 
 def _verdict(met: bool) -> str:
     return "met" if met else "MISSED"
-
-
-def main() -> None:
-    for path in sys.argv[1:]:
-        print(markdown(json.loads(Path(path).read_text())))
-
-
-if __name__ == "__main__":
-    main()

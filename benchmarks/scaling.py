@@ -18,21 +18,18 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks.launching import on_ranks
-from benchmarks.plan_findings import spread, step_s
+from benchmarks.plan_findings import paired, spread, step_s
 from benchmarks.record import record
+from benchmarks.scaling_lines import KINDS, scaling_table, words
 from benchmarks.scaling_picture import draw
 from benchmarks.wanted import SETTINGS, ScalingWanted, config_for, cores, make_rows, parse, shapes_of
 from c2al.parallel.quiet import silence
 from c2al.schema import DataError, Schema
 
 PROGRAM = "benchmarks.plan_ranks"
-KINDS = ("weak", "strong")
-WANTED = 0.9  # rows/s of 2 ranks x 1 thread over those of 1 rank x 2 threads, for table-wise Complete Journey
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = _measured(wanted, others, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    Console().print(table(found))
+    Console().print(scaling_table(found))
     print("\n".join(words(found)))
     path = record(f"scaling_{found['name']}", found, folder=Path(wanted.to))
     with path.with_suffix(".png").open("wb") as file:
@@ -153,7 +150,7 @@ def _case(size: Size, kind: str, batch_size: int, rounds: Sequence[Mapping[str, 
     case |= {"rows_per_s": spread([rows / s for s in steps["c2al"]])}
     if "stock" in steps:
         case["stock_rows_per_s"] = spread([rows / s for s in steps["stock"]])
-        case["to_stock"] = spread([b / a for a, b in zip(steps["c2al"], steps["stock"], strict=True)])
+        case["to_stock"] = spread(paired(rounds, "stock", "c2al"))
     return case
 
 
@@ -175,70 +172,6 @@ def _two_ranks(cases: Sequence[Mapping[str, Any]], kind: str) -> dict[str, Any] 
     loops = [loop for loop in ("rows_per_s", "stock_rows_per_s") if loop in found[2, 1]]
     pairs = {loop: zip(found[2, 1][loop]["rounds"], found[1, 2][loop]["rounds"], strict=True) for loop in loops}
     return {loop: spread([a / b for a, b in each]) for loop, each in pairs.items()}
-
-
-def table(found: Mapping[str, Any]) -> Table:
-    """A line a case."""
-    shown = Table(title=title(found), title_justify="left", box=SIMPLE_HEAD)
-    for name in (
-        "",
-        "ranks x threads",
-        "rows a rank",
-        "rows/s",
-        "times 1x1",
-        "stock rows/s",
-        "times 1x1",
-        "c2al : stock",
-    ):
-        shown.add_column(name, justify="right" if name else "left")
-    for line in lines(found):
-        shown.add_row(*line)
-    return shown
-
-
-def title(found: Mapping[str, Any]) -> str:
-    """What was measured."""
-    tables, settings = found["tables"], found["settings"]
-    shapes = f"{found['name']}: {tables['count']} tables, {tables['rows']:,} rows, parallel={settings['sharding']}"
-    return f"{shapes}; {settings['batch_size']:,} rows a step and rank (weak) or in all (strong)"
-
-
-def lines(found: Mapping[str, Any]) -> list[list[str]]:
-    """The cells of each case, weak ones first."""
-    return [
-        [
-            case["kind"],
-            f"{case['ranks']}x{case['threads']}{' (more than there are cores)' if case['oversubscribed'] else ''}",
-            f"{case['batch_size']:,}",
-            *(
-                cell
-                for own in ("", "stock_")
-                for cell in (_middle(case.get(f"{own}rows_per_s"), ",.0f"), _middle(case.get(f"{own}speedup"), ".2f"))
-            ),
-            _middle(case.get("to_stock"), ".3f"),
-        ]
-        for kind in KINDS
-        for case in found["cases"]
-        if case["kind"] == kind
-    ]
-
-
-def words(found: Mapping[str, Any]) -> list[str]:
-    """The ratio of two ranks to two threads, against what is wanted."""
-    said = []
-    for kind, ratio in found["two_ranks"].items():
-        own = ratio["rows_per_s"]
-        line = f"{kind}: rows/s of 2 ranks x 1 thread over 1 rank x 2 threads: {own['median']:.2f} "
-        line += f"({own['low']:.2f} to {own['high']:.2f})"
-        line += f"; stock {ratio['stock_rows_per_s']['median']:.2f}" if "stock_rows_per_s" in ratio else ""
-        if kind == "weak" and "journey" in found["name"] and found["settings"]["sharding"] == "table_wise":
-            line += f" (wanted at least {WANTED}: {'met' if own['median'] >= WANTED else 'MISSED'})"
-        said.append(line)
-    return said
-
-
-def _middle(found: Mapping[str, Any] | None, form: str) -> str:
-    return f"{found['median']:{form}}" if found else ""
 
 
 def run() -> None:

@@ -28,13 +28,13 @@ class Measuring:
 
     shapes: str | None = None  # journey, criteo or multi_hot, in place of data=…
     rows: int = 10_000_000  # of all tables together, where shapes= makes them
-    rounds: int = 5
-    blocks: int = 3  # of each kind of loop, a plan and round; they take turns
-    steps: int = 16  # of a block
-    warmup: int = 8  # steps before them, not counted
+    rounds: int = 3
+    blocks: int = 2  # of each kind of loop, a plan and round; they take turns
+    steps: int = 8  # of a block
+    warmup: int = 4  # steps before them, not counted
     most_s: float = 30.0  # a slow plan has fewer blocks in a round, but one
     batches: int = 16  # a rank holds in memory, so that reading is in no step
-    parts: int = 8  # instrumented steps beside them; 0: none
+    parts: int = 4  # instrumented steps beside them; 0: none
     stock: bool = True  # the plain TorchRec loop beside c2al's
     tolerance: float = 1e-4  # by which losses may differ, relative
     name: str | None = None  # of the results' files
@@ -63,10 +63,6 @@ class ScalingWanted(Measuring):
     """Which numbers of ranks and threads, under one plan, ``parallel=…``."""
 
     sizes: list[str] | None = None  # ranks x threads; by default what this machine can do
-    rounds: int = 3
-    blocks: int = 2
-    steps: int = 12
-    warmup: int = 4
     parts: int = 0
 
 

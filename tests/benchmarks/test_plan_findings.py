@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.parts import PARTS
 from benchmarks.plan_bars import draw
-from benchmarks.plan_findings import beside_estimate, equal_losses, plan_findings, recommended
+from benchmarks.plan_findings import beside_estimate, equal_losses, plan_findings, rank_correlation, recommended
 from benchmarks.plan_lines import markdown, words
 
 
@@ -75,6 +75,12 @@ def test_of_those_that_cannot_be_told_apart_the_one_that_holds_least() -> None:
     assert "within the spread" in found["reason"] or "best median" in found["reason"]
     assert recommended({"a": plan(10, held=50), "b": plan(9)})["plan"] == "b", "one round tells nothing apart"
     assert recommended({"a": plan(10, equal=False)})["plan"] is None
+
+
+def test_the_planners_order_of_plans() -> None:
+    plans = {name: {"estimated_ms": e, "tables_ms": t} for name, e, t in (("a", 1, 9), ("b", 2, 20), ("c", 2, 21))}
+    assert rank_correlation(plans) == pytest.approx(0.866, abs=1e-3)
+    assert rank_correlation({"a": plans["a"], "b": plans["b"]}) is None
 
 
 def test_what_is_printed_and_drawn() -> None:

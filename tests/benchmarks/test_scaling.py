@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.scaling import Size, main, words
+from benchmarks.scaling import Size, main
+from benchmarks.scaling_lines import words
 from c2al.schema import DataError
 
 SMALL = (
