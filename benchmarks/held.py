@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import torch
 from torch import nn
 
@@ -46,6 +47,7 @@ class Peak:
             torch.cuda.reset_peak_memory_stats()
             self.before: int | None = torch.cuda.memory_allocated()
             return
+        pa.default_memory_pool().release_unused()
         if platform.libc_ver()[0] == "glibc":
             ctypes.CDLL(None).malloc_trim(0)
         self.before = _status("VmRSS") if _forget_peak() else None

@@ -27,7 +27,8 @@ SPEED: dict[str, Column] = {
     "p95 ms": lambda plan: f"{plan['step_ms']['p95']:.1f}",
     "c2al : stock": lambda plan: _ratio(plan.get("to_stock")),
     "overhead": lambda plan: f"{plan['overhead']['median']:.1%}",
-    "loss": lambda plan: f"{plan['loss']:.6f}{'' if plan['equal'] else ' ≠'}",
+    "loss": lambda plan: f"{plan['loss']:.7f}{'' if plan['equal'] else ' ≠'}",
+    "final loss": lambda plan: f"{plan['final_loss']:.4f}",
 }
 COST: dict[str, Column] = {
     "tables MiB": lambda plan: _by_rank(plan, "tables", "table_optimizer"),
@@ -75,11 +76,14 @@ def words(found: Mapping[str, Any]) -> list[str]:
     lines = [f"{name}: not measured: {reason}" for name, reason in found["refused"].items()]
     settings, losses = found["settings"], found["losses"]
     unequal = [name for name, plan in found["plans"].items() if not plan["equal"]]
-    farthest = max(plan["distance"] for plan in found["plans"].values())
+    plans = found["plans"].values()
+    farthest = max(max(plan["distance"], plan["stock_distance"] or 0.0) for plan in plans)
+    finals = [plan["final_loss"] for plan in plans]
     lines.append(
-        f"final losses (mean of {settings['steps']} steps, after {losses['steps']}): within {farthest:.1e}, "
-        f"{losses['tolerance']:.0e} allowed: "
+        f"losses of the first {losses['compared']} steps within {farthest:.1e}, the plain loop's too "
+        f"({losses['tolerance']:.0e} allowed): "
         + (f"{', '.join(unequal)} did NOT train what the others did" if unequal else "all plans train the same thing")
+        + f"; final losses, after {losses['steps']} steps, within {max(finals) / min(finals) - 1:.1e}"
     )
     overheads = [plan["overhead"]["median"] for plan in found["plans"].values()]
     lines.append(

@@ -95,7 +95,7 @@ def _measured(wanted: PlansWanted, others: Sequence[str], threads: int, folder: 
         "tables": {"count": len(tables), "rows": sum(each.num_embeddings for each in tables)},
         "plans": {name: found[name] for name in order},
         "refused": {name: plan["refused"] for name, plan in plans.items() if "refused" in plan},
-        "losses": {key: losses[key] for key in ("steps", "tolerance")},
+        "losses": {key: losses[key] for key in ("compared", "steps", "tolerance")},
         "peaks": rounds[0].get("peaks"),
         "recommended": recommended(found),
     }
