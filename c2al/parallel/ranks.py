@@ -171,8 +171,10 @@ def sum_over_ranks(tensors: Sequence[torch.Tensor]) -> None:
             dist.all_reduce(tensor)
 
 
-def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and torch alike on every rank: the dense part must start equal everywhere."""
+def seed_everything(seed: int | Sequence[int]) -> None:
+    """Seed Python, NumPy and torch, by one number or several: the dense part must start equal on every rank."""
+    if not isinstance(seed, int):
+        seed = int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> np.uint64(1))
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
