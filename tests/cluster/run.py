@@ -70,4 +70,7 @@ def full(trial: Trial) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("interrupted; the cluster is stopped")

@@ -18,6 +18,7 @@ CONFIG = (
     *("training.batch_size=128", f"training.steps={STEPS}", "training.log_every=10", "training.evaluations=3"),
     *("training.validation_steps=4", "training.checkpoint_every=50", "training.threads=1", "training.timeout_s=60"),
     *("training.snapshots=2", "data.sparse=[user,item,category,brand,taste,segment]"),
+    "run_dir=outputs/${name}",
 )
 START_S, RUN_S = 120.0, 300.0  # far more than a quiet machine needs
 
