@@ -62,9 +62,9 @@ def leave(status: int, said: str, *, alone: bool) -> NoReturn:
     """End with a status after one line on stderr. One rank of many ends at once: nothing may wait for the others."""
     if said:
         print(f"c2al: {said}", file=sys.stderr, flush=True)
+    tell_torchrun(status, said or "another rank says why")
     if alone:
         raise SystemExit(status)
-    tell_torchrun(status, said or "another rank says why")
     logging.shutdown()
     end_now(status)
 
