@@ -6,6 +6,8 @@ PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
 SET := $(if $(shell nvidia-smi -L 2>/dev/null | grep GPU),cuda,cpu)
 BENCH ?= reader training
 STUDY ?= outputs/demo
+KILLS ?= 100
+SEED ?= 0
 ARGS ?=
 
 PIP := .venv/bin/python -m pip --disable-pip-version-check
@@ -14,12 +16,15 @@ ENVIRONMENT := .venv/.set-$(SET)
 PACKAGE := .venv/.package
 
 .SILENT:
-.PHONY: help demo test lint bench report lock clean
+.PHONY: help demo test lint faults hosts cluster bench report lock clean
 
 help:
 	echo "make demo     set up, then a small study on synthetic cohorts: a table and outputs/demo/report.html"
 	echo "make test     set up, then lint, types and tests (ARGS='tests/data -x' goes to pytest)"
 	echo "make lint     ruff and mypy alone"
+	echo "make faults   every fault done to real jobs, then KILLS=$(KILLS) random kills with SEED=$(SEED), in build/faults"
+	echo "make hosts    two-node training in two network namespaces: a cut cable, a dead host (root, iproute2)"
+	echo "make cluster  a two-node Slurm on this machine, training on it, a pre-emption, dead nodes; root, Debian"
 	echo "make bench    benchmarks/*.py named by BENCH='$(BENCH)'; results go to benchmarks/results/"
 	echo "make report   write the report of STUDY='$(STUDY)' again"
 	echo "make lock     resolve requirements/cpu.txt anew from setup.py"
@@ -38,8 +43,18 @@ lint: $(PACKAGE)
 	.venv/bin/ruff format -q --check .
 	.venv/bin/mypy --no-error-summary
 
+faults: $(PACKAGE)
+	.venv/bin/python -m pytest tests/faults -m 'full or not full' $(ARGS)
+	.venv/bin/python -m tests.faults.campaign --kills $(KILLS) --seed $(SEED) --record
+
+hosts: $(PACKAGE)
+	.venv/bin/python -m tests.faults.hosts $(ARGS)
+
 bench: $(PACKAGE)
 	for name in $(BENCH); do echo "== $$name"; .venv/bin/python -m benchmarks.$$name $(ARGS) || exit 1; done
+
+cluster: $(PACKAGE)
+	.venv/bin/python -m tests.cluster.run $(ARGS)
 
 report: $(PACKAGE)
 	.venv/bin/c2al report study=$(STUDY) $(ARGS)
@@ -67,7 +82,7 @@ lock:
 	$(PYTHON) -m venv --clear build/lock
 	build/lock/bin/pip install -q --extra-index-url $(CPU_WHEELS) torch==2.13.0+cpu fbgemm-gpu-cpu==1.8.0
 	build/lock/bin/pip install -q --no-deps torchrec==1.8.0
-	build/lock/bin/pip install -q '.[data,dev]'
+	build/lock/bin/pip install -q '.[data,launch,dev]'
 	{ grep '^#' requirements/cpu.txt; build/lock/bin/pip freeze --all --exclude pip --exclude wheel --exclude c2al; } >build/cpu.txt
 	mv build/cpu.txt requirements/cpu.txt
 	rm -rf build/lock

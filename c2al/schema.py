@@ -28,6 +28,7 @@ class DataError(ValueError):
     """Bad input: the problem, where it stands, and the remedy. Pickles whole, so that every rank can raise the same."""
 
     agreed = False  # all ranks raise it together: the first one says it
+    found_by: int | None = None  # the rank that found it, where others did not
 
     def __init__(
         self,

@@ -84,7 +84,7 @@ def find_pairs(run: str, *, to: str, split: str, axes: Sequence[str] | None, **s
 
 def plan(config: Any) -> int:
     """Preview a sharding plan, or compare several, without starting a rank. Exit status 2 where it does not fit."""
-    from c2al.analysis.plan_table import comparison_table, plan_tables, plan_words
+    from c2al.analysis.plan_table import comparison_table, comparison_words, plan_tables, plan_words
     from c2al.parallel.quiet import silence
     from c2al.training.preview import Planner
 
@@ -95,6 +95,8 @@ def plan(config: Any) -> int:
     if config.compare:
         found = planner.compare(planner.comparable if config.compare is True else list(config.compare))
         Console().print(comparison_table(found))
+        for line in comparison_words(found):
+            print(line)
         _write_plan(files, found)
         return 0 if any(line["fits"] for line in found["plans"]) else 2
     report = planner.report()

@@ -89,7 +89,7 @@ def on_ranks(
 
     Without torchrun between, each rank's own exit status is seen, and one that fails takes no other with it.
     """
-    port = _free_port()
+    port = free_port()
     ranks = [
         subprocess.Popen(
             [sys.executable, *words],
@@ -117,7 +117,7 @@ def _rank_environment(rank: int, world_size: int, per_host: int, port: int) -> d
     }
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

@@ -20,6 +20,7 @@ COST = {
     "comms": ("#D55E00", "ids, pooled rows and gradients between ranks"),
 }
 LIMIT = "#CC0000"
+FAR = 4  # times what the heaviest rank holds: a limit beyond is told in words, else the bars could not be seen
 
 
 def draw(file: IO[bytes], report: dict[str, Any]) -> None:
@@ -27,11 +28,12 @@ def draw(file: IO[bytes], report: dict[str, Any]) -> None:
     figure = Figure(figsize=(9, 6.5), dpi=150, layout="constrained")  # no pyplot: no global state, no display
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     ranks = report["ranks"]
-    scale, unit = (2**30, "GiB") if report["heaviest_bytes"] >= 2**30 else (2**20, "MiB")
+    scale, unit = _unit(report["heaviest_bytes"])
     held = {part: [rank[f"{part}_bytes"] / scale for rank in ranks] for part in MEMORY}
     _stack(above, held, MEMORY)
     if report["limit_bytes"] is not None:
-        _limit(above, report["limit_bytes"] / scale, unit)
+        far = report["limit_bytes"] > FAR * report["heaviest_bytes"]
+        _limit(above, report["limit_bytes"] / scale, _to_give(report["limit_bytes"]), far=far)
     compute = [rank["ms"]["forward_compute"] + rank["ms"]["backward_compute"] for rank in ranks]
     comms = [rank["ms"]["total"] - part for rank, part in zip(ranks, compute, strict=True)]
     _stack(below, {"compute": compute, "comms": comms}, COST)
@@ -60,14 +62,17 @@ def draw_comparison(file: IO[bytes], comparison: dict[str, Any]) -> None:
     limit_bytes = comparison["limit_bytes"]
     _title(figure, "sharding plans", comparison)
     held, cost = figure.subplots(1, 2, sharey=True)
-    scale, unit = (2**30, "GiB") if max(line["heaviest_bytes"] for line in lines) >= 2**30 else (2**20, "MiB")
+    heaviest = max(line["heaviest_bytes"] for line in lines)
+    scale, unit = _unit(heaviest)
     names = [line["sharding"] for line in lines]
     colours = ["#0072B2" if line["fits"] else "#BBBBBB" for line in lines]
     held.barh(names, [line["heaviest_bytes"] / scale for line in lines], color=colours)
     cost.barh(names, [line["step_ms"] for line in lines], color=colours)
-    if limit_bytes is not None:
+    far = limit_bytes is not None and limit_bytes > FAR * heaviest
+    if limit_bytes is not None and not far:
         held.axvline(limit_bytes / scale, color=LIMIT, linewidth=1.4, linestyle="--")
-    held.set_xlabel(f"{unit} on the heaviest rank; grey does not fit", color=INK)
+    what = _to_give(limit_bytes) if far else "grey does not fit"
+    held.set_xlabel(f"{unit} on the heaviest rank; {what}", color=INK)
     cost.set_xlabel("ms a step for the tables, estimated", color=INK)
     for axes in (held, cost):
         axes.spines[["top", "right"]].set_visible(False)
@@ -95,16 +100,26 @@ def _stack(axes: Axes, parts: Mapping[str, Sequence[float]], styles: Mapping[str
     axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2)
 
 
-def _limit(axes: Axes, limit: float, unit: str) -> None:
-    axes.axhline(limit, color=LIMIT, linewidth=1.4, linestyle="--")
+def _unit(size_bytes: float) -> tuple[int, str]:
+    return (2**30, "GiB") if size_bytes >= 2**30 else (2**20, "MiB")
+
+
+def _to_give(limit_bytes: int) -> str:
+    scale, unit = _unit(limit_bytes)
+    return f"{limit_bytes / scale:,.4g} {unit} to give"
+
+
+def _limit(axes: Axes, limit: float, words: str, *, far: bool) -> None:
+    if not far:
+        axes.axhline(limit, color=LIMIT, linewidth=1.4, linestyle="--")
+        axes.set_ylim(0, max(axes.get_ylim()[1], 1.1 * limit))
     axes.annotate(
-        f"{limit:,.4g} {unit} to give",
-        (1, limit),
-        xycoords=("axes fraction", "data"),
+        words,
+        (1, 1 if far else limit),
+        xycoords=("axes fraction", "axes fraction" if far else "data"),
         xytext=(0, 3),
         textcoords="offset points",
         ha="right",
         fontsize=8,
         color=LIMIT,
     )
-    axes.set_ylim(0, max(axes.get_ylim()[1], 1.1 * limit))

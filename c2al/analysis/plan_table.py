@@ -7,7 +7,6 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
-from rich.text import Text
 
 PARTS = ("weights", "optimizer", "dense", "activations")
 MARKS = {"weights": "█", "optimizer": "▓", "dense": "▒", "activations": "░"}
@@ -45,11 +44,16 @@ def comparison_table(comparison: dict[str, Any]) -> Table:
     table = _new(_where(comparison), "sharding", ("fits", "heaviest rank", "balance", "ms"))
     for line in comparison["plans"]:
         if "refused" in line:
-            table.add_row(line["sharding"], "–", Text(line["refused"].split(". Remedy")[0], style="dim"), "", "")
+            table.add_row(line["sharding"], "refused", "–", "–", "–")
         else:
             size, ms = _size(line["heaviest_bytes"]), f"{line['step_ms']:.3g}"
             table.add_row(line["sharding"], "yes" if line["fits"] else "no", size, f"{line['balance']:.2f}", ms)
     return table
+
+
+def comparison_words(comparison: dict[str, Any]) -> list[str]:
+    """Why plans were refused, a line each; each names its sharding."""
+    return [line["refused"].split(". Remedy")[0] for line in comparison["plans"] if "refused" in line]
 
 
 def _tables(report: dict[str, Any]) -> Table:

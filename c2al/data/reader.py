@@ -16,7 +16,7 @@ import numpy as np
 
 from c2al.batch import Batch
 from c2al.data.columns import axis_columns, pick, stored_columns
-from c2al.data.order import Order, overlaps
+from c2al.data.order import Leg, Order, picked
 from c2al.data.row_groups import OpenFiles, SplitFiles
 from c2al.data.window import Selection, Window
 from c2al.schema import CohortAxis, DataError, Schema
@@ -79,17 +79,30 @@ class Reader:
         )
         self.steps_per_epoch = self._order.steps_per_epoch
 
-    def batches(self, epoch: int = 0, start_step: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch from a step on, the same whether or not those before were read."""
-        if not 0 <= start_step <= self.steps_per_epoch:
-            raise ValueError(f"start_step {start_step} is not within the epoch's {self.steps_per_epoch} steps")
-        return self._batches(epoch, start_step)
+    def steps(self, epoch: int, legs: Sequence[Leg] = ()) -> int:
+        """The steps of what earlier legs have left of an epoch; without any, of the whole one."""
+        return self._order.after(epoch, legs).steps_per_epoch
 
-    def _batches(self, epoch: int, start_step: int) -> Iterator[Batch]:
-        order, stop = self._order, threading.Event()
+    def rows_left(self, epoch: int, legs: Sequence[Leg]) -> int:
+        """The rows that earlier legs have left of an epoch, over all ranks."""
+        return self._order.after(epoch, legs).num_rows
+
+    def batches(self, epoch: int = 0, start_step: int = 0, legs: Sequence[Leg] = ()) -> Iterator[Batch]:
+        """The batches of an epoch from a step on, the same whether or not those before were read.
+
+        Where ranks of another number, or with other batches, have begun the epoch, ``legs`` says so: the steps are
+        then those of what they have left.
+        """
+        order = self._order.after(epoch, legs)
+        if not 0 <= start_step <= order.steps_per_epoch:
+            raise ValueError(f"start_step {start_step} is not within the epoch's {order.steps_per_epoch} steps")
+        return self._batches(order, epoch, start_step)
+
+    def _batches(self, order: Order, epoch: int, start_step: int) -> Iterator[Batch]:
+        stop = threading.Event()
         first, skipped = divmod(start_step, order.steps_per_window)
         with OpenFiles(self._files) as files:
-            load = partial(self._load, files, epoch, stop)
+            load = partial(self._load, files, order, epoch, stop)
             ahead = _Ahead(partial(load, first)) if first < order.num_windows else None
             try:
                 while ahead:
@@ -114,19 +127,22 @@ class Reader:
         self._agree(error)
         raise_alone(error)
 
-    def _load(self, files: OpenFiles, epoch: int, stop: threading.Event, window: int) -> Window | None:
-        part = self._order.part(window)
-        groups = [self._files.groups[index] for index in self._order.groups(epoch, len(self._files.groups))]
-        pieces = []
+    def _load(self, files: OpenFiles, order: Order, epoch: int, stop: threading.Event, window: int) -> Window | None:
+        part = order.part(window)
+        groups = [self._files.groups[index] for index in order.groups(epoch, len(self._files.groups))]
         # A rank without a row of its own still reads one, for its filler.
-        for index, start, end in overlaps([g.num_rows for g in groups], min(part.start, part.stop - 1), part.stop):
+        wanted = order.left.at(np.arange(min(part.start, part.stop - 1), part.stop))
+        pieces, places, num_read = [], [], 0
+        for index, start, stop_row, inside in picked([g.num_rows for g in groups], wanted):
             if stop.is_set():
                 return None
-            pieces.append(files.read(groups[index], start, end))
-        rows = self._order.rows(epoch, window)
-        num_read = max(1, len(rows))
+            pieces.append(files.read(groups[index], start, stop_row))
+            places.append(num_read + inside)
+            num_read += stop_row - start
+        place = np.concatenate(places)
+        rows = place[order.rows(epoch, window)]
         if part.filler:
-            rows = np.append(rows, num_read - 1)
+            rows = np.append(rows, place[-1])
         return Window(self._chosen, pieces, rows, filler=part.filler)
 
 

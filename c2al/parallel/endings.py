@@ -48,7 +48,9 @@ def failure(error: Exception, *, rank: int) -> tuple[int, str]:
     """Exit status and line of an error; the line is empty where another rank says it."""
     own = f"[rank {rank}] " if int(os.environ.get("WORLD_SIZE", 1)) > 1 else ""
     if isinstance(error, DataError):
-        return INPUT, ("" if error.agreed and rank else str(error) if error.agreed else f"{own}{error}")
+        if error.agreed:
+            own = "" if error.found_by is None else f"[rank {error.found_by}] "
+        return INPUT, "" if error.agreed and rank else f"{own}{error}"
     if (status := getattr(error, "status", None)) is not None:
         return status, str(error) if getattr(error, "speaks", True) else ""
     first = next(iter(str(error).splitlines()), "")
@@ -60,9 +62,9 @@ def leave(status: int, said: str, *, alone: bool) -> NoReturn:
     """End with a status after one line on stderr. One rank of many ends at once: nothing may wait for the others."""
     if said:
         print(f"c2al: {said}", file=sys.stderr, flush=True)
+    tell_torchrun(status, said or "another rank says why")
     if alone:
         raise SystemExit(status)
-    tell_torchrun(status, said or "another rank says why")
     logging.shutdown()
     end_now(status)
 

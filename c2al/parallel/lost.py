@@ -5,24 +5,28 @@ processes on their host, then for the address in the error, then for ranks that 
 """
 
 import contextlib
+import itertools
 import logging
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from types import TracebackType
+from typing import Any, TypeVar
 
 import torch.distributed as dist
 
 from c2al.parallel import ranks as process_group
 from c2al.parallel.endings import LOST, RankLostError
 from c2al.parallel.ranks import Ranks
-from c2al.parallel.roster import Member, dead_here, named_in
+from c2al.parallel.roster import Member, dead_here, named_in, reached_at
 from c2al.parallel.signals import Stopped, end_now, stop_signal
 from c2al.schema import DataError
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
+_number = itertools.count()
 
 BEAT_S = 1.0  # between two signs of life
 SILENT_S = 2.5  # without one, a rank does not answer
@@ -32,6 +36,41 @@ COMMUNICATION = re.compile(
     r"network is unreachable|TCPStore|socket|store|recv",
     re.IGNORECASE,
 )
+
+
+class AskedStore:
+    """A connection of its own to the ranks' store, of which no question waits for more than 3 s.
+
+    Over a link that is cut torch waits on for a quarter of an hour, whatever its time-out. Once a question has had no
+    answer the connection counts as lost.
+    """
+
+    def __init__(self, name: str, store: Any) -> None:  # torch types no clone()
+        self._store = dist.PrefixStore(name, store.clone())
+        self._store.set_timeout(timedelta(seconds=STORE_S))
+        self._lost = False
+
+    def ask(self, question: Callable[[dist.Store], T]) -> T:
+        """What ``question`` gives; TimeoutError where there is no answer, else torch's errors."""
+        answers: list[T] = []
+        errors: list[Exception] = []
+
+        def answer() -> None:
+            try:
+                answers.append(question(self._store))
+            except Exception as error:
+                errors.append(error)
+
+        if not self._lost:
+            asking = threading.Thread(target=answer, name="asking", daemon=True)
+            asking.start()
+            asking.join(STORE_S + 0.5)
+            self._lost = asking.is_alive()
+        if self._lost:
+            raise TimeoutError("the store does not answer")
+        if errors:
+            raise errors[0]
+        return answers[0]
 
 
 class Watch:
@@ -46,10 +85,9 @@ class Watch:
         self._ended = threading.Event()
         self._members = ranks.members
         if ranks.world_size > 1:
-            name = process_group.broadcast(f"watch/{time.time_ns()}")  # one group may do several things one by one
-            self._store = dist.PrefixStore(name, ranks.store.clone())  # a connection that no collective keeps waiting
-            self._store.set_timeout(timedelta(seconds=STORE_S))
-            threading.Thread(target=self._tell, name="watch", daemon=True).start()
+            name = f"watch/{next(_number)}"  # one group may do several things, on all ranks in the same order
+            self._store, beats = (AskedStore(name, ranks.store) for _ in range(2))
+            threading.Thread(target=self._tell, args=(beats,), name="watch", daemon=True).start()
 
     def __enter__(self) -> "Watch":
         return self
@@ -82,8 +120,9 @@ class Watch:
         if is_communication(error):
             raise self._found(error) from error
         with contextlib.suppress(Exception):  # the others see the closed connection
-            self._store.set("fault", f"{self._me} failed during {self.ranks.place.name}: {one_line(error)}")
-            self._store.add("said", 1)
+            message = f"{self._me} failed during {self.ranks.place.name}: {one_line(error)}"
+            self._store.ask(lambda store: store.set("fault", message))
+            self._store.ask(lambda store: store.add("said", 1))
 
     @property
     def _me(self) -> Member:
@@ -92,7 +131,7 @@ class Watch:
     def _found(self, error: Exception) -> RankLostError:
         message = self._cause(error)
         with contextlib.suppress(Exception):
-            self._store.set("fault", message)
+            self._store.ask(lambda store: store.set("fault", message))
         return RankLostError(f"{message}; go on with resume=true", speaks=self._speaks())
 
     def _cause(self, error: Exception) -> str:
@@ -108,7 +147,7 @@ class Watch:
             return f"{_either(named)} was lost during {place}: {text}"
         if (silent := self._silent()) is None:
             first = self._members[0]
-            return f"rank 0's host {first.host} ({', '.join(first.addresses)}) does not answer during {place}: {text}"
+            return f"rank 0's host {first.host} ({', '.join(reached_at(first))}) does not answer during {place}: {text}"
         if silent:
             return f"{_either(silent)} did not answer during {place}: {text}"
         behind = [f"{each} is at {where}" for each, where in zip(self._members, self._places(), strict=True)]
@@ -119,8 +158,8 @@ class Watch:
         deadline = time.monotonic() + wait_s
         with contextlib.suppress(Exception):
             while True:
-                if self._store.check(["fault"]):
-                    return self._store.get("fault").decode()
+                if self._store.ask(lambda store: store.check(["fault"])):
+                    return self._store.ask(lambda store: store.get("fault")).decode()
                 if time.monotonic() >= deadline:
                     return None
                 time.sleep(0.1)
@@ -129,7 +168,7 @@ class Watch:
     def _speaks(self) -> bool:
         """Whether this rank says it: the first that asks the store, or where there is none, the lowest of a host."""
         try:
-            return self._store.add("said", 1) == 1
+            return self._store.ask(lambda store: store.add("said", 1)) == 1
         except Exception:
             here = [each.rank for each in self._members if each.host_id == self._me.host_id]
             dead = dead_here(self._members, self._me, within_s=0)
@@ -138,9 +177,9 @@ class Watch:
     def _silent(self) -> list[Member] | None:
         """The ranks without a sign of life for 2.5 s; None where the store gives none."""
         try:
-            before = self._store.multi_get([f"beat/{each.rank}" for each in self._members])
+            before = self._beats()
             time.sleep(SILENT_S)
-            after = self._store.multi_get([f"beat/{each.rank}" for each in self._members])
+            after = self._beats()
         except Exception:
             return None
         same = [one == other for one, other in zip(before, after, strict=True)]
@@ -148,19 +187,25 @@ class Watch:
 
     def _places(self) -> list[str]:
         try:
-            beats = self._store.multi_get([f"beat/{each.rank}" for each in self._members])
+            return [beat.decode().partition(" ")[2] for beat in self._beats()]
         except Exception:
             return ["an unknown place"] * len(self._members)
-        return [beat.decode().partition(" ")[2] for beat in beats]
 
-    def _tell(self) -> None:
+    def _beats(self) -> list[bytes]:
+        names = [f"beat/{each.rank}" for each in self._members]
+        return self._store.ask(lambda store: store.multi_get(names))
+
+    def _beat(self, store: AskedStore, sign: str) -> None:
+        store.ask(lambda store: store.set(f"beat/{self.ranks.rank}", sign))
+
+    def _tell(self, store: AskedStore) -> None:
         """Signs of life. Where another has found a rank lost and this one waits on, in NCCL say, it ends here."""
         count, heard_s = 0, 0.0
         while True:
             count += 1
             with contextlib.suppress(Exception):  # the store may be gone; the collectives will say so
-                self._store.set(f"beat/{self.ranks.rank}", f"{count} {self.ranks.place.name}")
-                if not heard_s and self._store.check(["fault"]):
+                self._beat(store, f"{count} {self.ranks.place.name}")
+                if not heard_s and store.ask(lambda store: store.check(["fault"])):
                     heard_s = time.monotonic()
             if heard_s and time.monotonic() > heard_s + 2 * STORE_S:
                 log.error("another rank ended the run: %s", self._told())
@@ -177,9 +222,9 @@ def is_communication(error: Exception) -> bool:
 
 
 def one_line(error: BaseException, width: int = 200) -> str:
-    """An error in one short line, without torch's C++ trace."""
+    """An error in one short line, without torch's C++ trace and gloo's advice."""
     first = next((line for line in str(error).splitlines() if line.strip()), "")
-    text = re.sub(r"\[\S*\.cc:\d+\] ", "", first)
+    text = re.sub(r"\[\S*\.cc:\d+\] |\. This is typically caused by .*", "", first)
     return f"{type(error).__name__}: {text[:width]}"
 
 

@@ -17,7 +17,7 @@ from torch.distributed.rendezvous import rendezvous
 from c2al.parallel.endings import RankLostError
 from c2al.parallel.meeting import meet
 from c2al.parallel.quiet import silence
-from c2al.parallel.roster import Member, dead_here
+from c2al.parallel.roster import Member, dead_here, named_in
 from c2al.schema import DataError
 
 T = TypeVar("T")
@@ -94,6 +94,9 @@ def _join(backend: str, timeout: timedelta) -> tuple[dist.Store, list[Member]]:
     except RuntimeError as error:
         if dead := dead_here(members, members[rank], within_s=0.5):
             raise RankLostError(f"{dead[0]} was lost during start-up: {dead[1]}", speaks=True) from error
+        if named := named_in(str(error), members, members[rank]):
+            cause = str(error).splitlines()[0]
+            raise RankLostError(f"{named[0]} was lost during start-up: {cause}", speaks=True) from error
         raise
     return store, members
 
@@ -123,9 +126,11 @@ def agree(error: Exception | None) -> None:
     if dist.is_initialized() and dist.get_world_size() > 1:
         errors: list[Any] = [None] * dist.get_world_size()
         dist.all_gather_object(errors, error)
-        error = next((each for each in errors if each is not None), None)
+        found = [rank for rank, each in enumerate(errors) if each is not None]
+        error = errors[found[0]] if found else None
         if isinstance(error, DataError):
             error.agreed = True
+            error.found_by = found[0] if len(found) < len(errors) else None
     if error is not None:
         raise error
 
@@ -166,8 +171,10 @@ def sum_over_ranks(tensors: Sequence[torch.Tensor]) -> None:
             dist.all_reduce(tensor)
 
 
-def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and torch alike on every rank: the dense part must start equal everywhere."""
+def seed_everything(seed: int | Sequence[int]) -> None:
+    """Seed Python, NumPy and torch, by one number or several: the dense part must start equal on every rank."""
+    if not isinstance(seed, int):
+        seed = int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> np.uint64(1))
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)

@@ -1,6 +1,7 @@
 """Who the ranks are, so that one can be named when it is lost: rank, process, host, addresses."""
 
 import fcntl
+import ipaddress
 import os
 import re
 import signal
@@ -47,6 +48,12 @@ def own_addresses() -> list[str]:
     for line in listed.read_text().splitlines() if listed.exists() else []:
         found.append(socket.inet_ntop(socket.AF_INET6, bytes.fromhex(line.split()[0])))
     return found
+
+
+def reached_at(member: Member) -> list[str]:
+    """The addresses under which others may look for its host: none of the host's own, such as 127.0.0.1."""
+    parsed = {each: ipaddress.ip_address(each) for each in member.addresses}
+    return [each for each, address in parsed.items() if not (address.is_loopback or address.is_link_local)]
 
 
 def _host_id() -> str:

@@ -20,6 +20,12 @@ class WeightAverage:
         self.state = {name: copy.deepcopy(value) for name, value in sharded.state_dict().items()}
 
     @torch.no_grad()
+    def restart(self) -> None:
+        """Begin anew with the weights as they are."""
+        for average, weights in self._pairs():
+            average.copy_(weights)
+
+    @torch.no_grad()
     def update(self, step: int) -> None:
         """Take the weights after step ``step`` into the average."""
         every = self.every if step > 10 * self.every else 1

@@ -1,185 +1,264 @@
-"""Checkpoints by torch.distributed.checkpoint: complete under their final name, or not there at all."""
+"""Checkpoints by torch.distributed.checkpoint: written beside the steps, whole or not there, loaded under any plan.
 
-import json
+A save copies the state (training stands for that long) and a thread writes the copy, over a gloo group of its own. The
+thread of rank 0 adds ``progress.json`` when all ranks have written: until then the checkpoint before is the last one.
+"""
+
 import logging
-import random
-import shutil
 import sys
 import textwrap
-from pathlib import Path
+import time
+from collections.abc import Collection, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
+from datetime import timedelta
 from typing import Any
 
-import numpy as np
-import torch
+import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import nn
+from torch.distributed.checkpoint._fsspec_filesystem import FsspecReader, FsspecWriter
 from torch.distributed.checkpoint.api import CheckpointException
 
+from c2al.parallel.lost import is_communication
 from c2al.parallel.optimizers import Optimizers
-from c2al.parallel.ranks import Ranks, agree, gather
+from c2al.parallel.plan import Placement
+from c2al.parallel.ranks import Ranks, agree, broadcast, gather, together
+from c2al.parallel.rectangles import LoadPlanner, SavePlanner, copied
+from c2al.parallel.signals import Stopped
+from c2al.parallel.state import State, fill_lazy_state, moments, weights
 from c2al.schema import DataError
+from c2al.training import contents, randomness
 from c2al.training.averaging import WeightAverage
+from c2al.training.checkpoint_store import Store
 
 log = logging.getLogger(__name__)
 
 
 class Checkpoints:
-    """The checkpoints of one run, ``checkpoints/step_<8 digits>``: tensors by DCP, ``progress.json``, RNG states.
-
-    Written under ``….partial`` and renamed when every rank has written, so a kill at any moment leaves the one before.
-    """
+    """The checkpoints of one run under a path or URL. A context, at the end of which nothing is under way any more."""
 
     def __init__(
         self,
-        folder: Path,
+        place: str,
         *,
         sharded: nn.Module,
         optimizers: Optimizers,
         average: WeightAverage | None,
+        placements: Sequence[Placement],
         ranks: Ranks,
         keep: int = 2,
+        beside: bool = True,
+        about: dict[str, Any] | None = None,
     ) -> None:
-        self.folder, self.ranks, self.keep = folder, ranks, keep
-        self.sharded, self.optimizers, self.average = sharded, optimizers, average
+        """``beside``: written while training goes on. ``about`` is added to what a checkpoint says of itself."""
+        self.store = together(lambda: Store(place))
+        self.ranks, self.keep, self.beside, self.about = ranks, keep, beside, about or {}
+        self.sharded, self.optimizers, self.average, self.placements = sharded, optimizers, average, placements
+        self._group = dist.new_group(backend="gloo", timeout=timedelta(seconds=ranks.timeout_s))
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._under_way: Future[None] | None = None
+        self._last: int | None = None
 
     def save(self, progress: dict[str, Any], *, protect: int | None = None) -> None:
-        """Save all state after ``progress["step"]`` steps; older ones beyond ``keep`` go, but not step ``protect``."""
-        final = _path(self.folder, progress["step"])
-        if final.exists():
+        """Save all state after ``progress["step"]`` steps; older ones beyond ``keep`` go, but not step ``protect``.
+
+        Waits for the save before. An error of writing is raised, on all ranks, by that wait: here or in ``wait``.
+        """
+        self.wait()
+        if progress["step"] == self._last:
             return
-        partial = final.with_suffix(".partial")
+        started = time.perf_counter()
+        self._last = progress["step"]
+        state = {name: copied(value) for name, value in (self._weights() | self._moments()).items()}
+        average = self.average.decay if self.average is not None else None
+        said = contents.describe(state, self.placements, self.optimizers, average)
+        rng = randomness.capture()
+        here = {"world_size": self.ranks.world_size, "rng": list(rng)}
+        whole = progress | {"contents": said | here | self.about}
+        state |= {f"rng.{self.ranks.rank}.{name}": value for name, value in rng.items()}
+        self._under_way = self._thread.submit(self._write, state, whole, protect)
+        log.info("checkpoint of step %d: copied in %.3f s", progress["step"], time.perf_counter() - started)
+        if not self.beside:
+            self.wait()
+
+    def _write(self, state: State, progress: dict[str, Any], protect: int | None) -> None:
+        """In the thread. DCP tells every rank of a rank's error; what rank 0 alone meets is told by ``wait``."""
+        started, step, error = time.perf_counter(), progress["step"], None
         if self.ranks.is_first:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-        gather(None)
-        error: Exception | None = None
+            try:
+                self.store.begin(step)
+            except Exception as found:  # the other ranks are in DCP already, and must not wait there
+                error = found
+        path = self.store.where_written(step)
+        writer = FsspecWriter(path) if self.store.is_url else dcp.FileSystemWriter(path)
+        dcp.save(state, storage_writer=writer, planner=SavePlanner(), process_group=self._group)
+        if error is not None:
+            raise error
+        if self.ranks.is_first:
+            self.store.finish(step, progress)
+            self.store.keep(self.keep, protect=[protect])
+            log.info("%s: written in %.3f s", self.store.where(step), time.perf_counter() - started)
+
+    @property
+    def failed(self) -> bool:
+        """Whether this rank knows already that what is under way will not be written."""
+        future = self._under_way
+        return future is not None and future.done() and future.exception() is not None
+
+    def wait(self) -> None:
+        """Until what is under way is written: DataError on all ranks where it could not be. Collective in that case."""
+        if self._under_way is None:
+            return
+        future, self._under_way = self._under_way, None
+        error: DataError | None = None
         try:
-            dcp.save(self._state(), checkpoint_id=str(partial))
-            torch.save(_rng_state(), partial / f"rng_rank_{self.ranks.rank}.pt")
-        except (OSError, CheckpointException) as cause:
+            future.result()
+        except (Exception, CheckpointException) as cause:
+            if isinstance(cause, Exception) and is_communication(cause):
+                raise
             error = DataError(
-                f"the checkpoint could not be written: {_unwrapped(cause)}",
-                file=str(final),
+                f"the checkpoint of step {self._last} could not be written: {_unwrapped(cause)}",
+                file=self.store.where(self._last or 0),
                 remedy="free disk space, then go on with resume=true; the checkpoint before is whole",
             )
         agree(error)
-        if self.ranks.is_first:
-            (partial / "progress.json").write_text(json.dumps(progress))
-            partial.rename(final)
-            for old in complete(self.folder)[: -self.keep]:
-                if old != _path(self.folder, protect):
-                    shutil.rmtree(old, ignore_errors=True)
-        gather(None)
 
-    def load(self, step: int | None = None) -> dict[str, Any] | None:
-        """Restore the newest complete checkpoint, or that of a step; its progress, or None where there is none.
+    def __enter__(self) -> "Checkpoints":
+        return self
 
-        One that is damaged is passed over for the one before, set aside as ``….damaged``, and the user told.
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        """Wait for what is under way, but not where a rank is lost, with which it would wait for ever."""
+        joint = error is None or isinstance(error, Stopped) or (isinstance(error, DataError) and error.agreed)
+        if self._under_way is not None and (joint or self.ranks.world_size == 1):
+            wait_for([self._under_way])
+        self._thread.shutdown(wait=False)
+
+    def load(
+        self, step: int | None = None, *, only_weights: bool = False, without: Collection[str] = ()
+    ) -> dict[str, Any] | None:
+        """Restore the newest whole checkpoint, or that of a step; its progress, or None where there is none.
+
+        One that is damaged is passed over for the one before, set aside as ``….damaged``, and the user told. What does
+        not fit is a DataError, but for the states that ``without`` allows to leave. ``only_weights`` (of the model, or
+        its average) touches no optimizer and leaves the folder as it is.
         """
-        found = complete(self.folder)
+        found, unfinished = self._listed()
         if step is not None:
-            kept = {int(path.name.removeprefix("step_")): path for path in found}
-            if step not in kept:
-                remedy = f"step={', '.join(map(str, kept)) or 'none is kept'}"
-                raise DataError("no checkpoint of that step", file=str(self.folder), value=step, remedy=remedy)
-            found = [kept[step]]
-        causes: list[str] = []
-        for path in reversed(found):
-            progress, cause = self._read(path)
+            if step not in found:
+                remedy = f"step={', '.join(map(str, found)) or 'none is kept'}"
+                raise DataError("no checkpoint of that step", file=self.store.place, value=step, remedy=remedy)
+            found, unfinished = [step], []
+        causes: dict[int, str] = {}
+        for each in reversed(found):
+            progress, cause = self._read(each, only_weights=only_weights, without=without)
             if progress is not None:
-                self._set_aside(found[len(found) - len(causes) :], path, causes)
-                log.info("loaded %s", path)
+                self._tell(causes, [one for one in unfinished if one > each], each, aside=not only_weights)
+                self._last = each if step is None else self._last
                 return progress
-            causes.append(cause)
+            causes[each] = cause
         if not causes:
             return None
         error = DataError(
-            f"the checkpoint is damaged or does not fit this model and plan: {causes[0]}",
-            file=str(found[-1]),
-            remedy="resume with the config of the run, or start anew with overwrite=true",
+            f"no checkpoint can be read: {next(iter(causes.values()))}",
+            file=self.store.where(found[-1]),
+            remedy="start anew with overwrite=true",
         )
         agree(error)
         raise error
 
-    def _read(self, path: Path) -> tuple[dict[str, Any] | None, str]:
-        """The progress of a checkpoint that all ranks could restore, or a cause why one could not. Collective."""
-        cause = ""
-        try:
-            progress = json.loads((path / "progress.json").read_text())
-            rng = path / f"rng_rank_{self.ranks.rank}.pt"
-            rng_state = torch.load(rng, weights_only=False) if rng.exists() else None
-        except Exception as error:  # whatever half a file makes json and pickle say
-            cause = _unwrapped(error)
-        if not any(causes := gather(cause)):
-            _fill_lazy_state(self.optimizers)
-            state = self._state()
+    def _listed(self) -> tuple[list[int], list[int]]:
+        """The steps of whole and of unfinished checkpoints, as rank 0 sees them."""
+        listed: tuple[list[int], list[int]] = [], []
+        error: DataError | None = None
+        if self.ranks.is_first:
             try:
-                dcp.load(state, checkpoint_id=str(path))
-            except (Exception, CheckpointException) as error:
-                cause = _unwrapped(error)
-            causes = gather(cause)
-        if any(causes):
+                listed = self.store.steps(), self.store.unfinished()
+            except Exception as cause:  # each file system has its own
+                error = DataError(
+                    f"the checkpoints cannot be listed: {cause!r}",
+                    file=self.store.place,
+                    remedy="mend training.checkpoints, or the access to it",
+                )
+        agree(error)
+        return broadcast(listed)
+
+    def _read(self, step: int, *, only_weights: bool, without: Collection[str]) -> tuple[dict[str, Any] | None, str]:
+        """The progress of a checkpoint that all ranks could restore, or a cause why one could not. Collective."""
+        progress, cause = broadcast(self._described(step) if self.ranks.is_first else None)
+        if cause:
+            return None, cause
+        said = progress.pop("contents")
+        if not only_weights and any(name.startswith("dense_optim.") for name in said["sizes"]):
+            fill_lazy_state(self.optimizers)
+        state = self._weights() | ({} if only_weights else self._moments())
+        file = self.store.where(step)
+        fit = together(lambda: contents.Fit(said, state, without=without, only_weights=only_weights, file=file))
+        state = {name: value for name, value in state.items() if name in fit.names}
+        alike = not only_weights and said["world_size"] == self.ranks.world_size
+        rng = {name: value for name, value in randomness.capture().items() if alike and name in said["rng"]}
+        cause = self._load_into(state | {f"rng.{self.ranks.rank}.{name}": value for name, value in rng.items()}, file)
+        if any(causes := gather(cause)):
             return None, next(each for each in causes if each)
-        self.sharded.load_state_dict(state["model"])
-        self.optimizers.load_state_dict(state["optim"])
-        self.optimizers.num_steps = progress["step"]
-        if rng_state is not None:
-            _set_rng_state(rng_state)
+        if not only_weights:
+            self.optimizers.num_steps = progress["step"]
+            if rng:
+                randomness.restore(rng)
+        if "average" in fit.dropped and self.average is not None:
+            self.average.restart()
+        if self.ranks.is_first and fit.dropped:
+            tell(f"going on from {file} without its {' and '.join(sorted(fit.dropped))}, as resume_without says")
         return progress, ""
 
-    def _set_aside(self, damaged: list[Path], loaded: Path, causes: list[str]) -> None:
-        """Out of the way of the checkpoint that will be written there again (rank 0)."""
+    def _load_into(self, state: State, file: str) -> str:
+        """Fill tensors in place; the cause why they could not be, if so. Collective."""
+        try:
+            reader = FsspecReader(file) if self.store.is_url else dcp.FileSystemReader(file)
+            dcp.load(state, storage_reader=reader, planner=LoadPlanner(), process_group=self._group)
+        except (Exception, CheckpointException) as error:
+            if isinstance(error, Exception) and is_communication(error):
+                raise
+            return _unwrapped(error)
+        return ""
+
+    def _described(self, step: int) -> tuple[dict[str, Any], str]:
+        try:
+            found = self.store.read(step)
+            found.pop("files")
+            return found, ""
+        except Exception as error:  # whatever half a file makes json and the file system say
+            return {}, str(error) if isinstance(error, ValueError) else _unwrapped(error)
+
+    def _tell(self, causes: dict[int, str], unfinished: list[int], loaded: int, *, aside: bool) -> None:
+        """What was passed over, on rank 0; what is damaged goes out of the way of the next one of its step."""
         if not self.ranks.is_first:
             return
-        for path, cause in zip(reversed(damaged), causes, strict=True):
-            aside = path.with_suffix(".damaged")
-            shutil.rmtree(aside, ignore_errors=True)
-            path.rename(aside)
-            message = f"checkpoint {path} is damaged and set aside, going on from {loaded.name}: {cause}"
-            log.warning(message)
-            print(f"c2al: {message}", file=sys.stderr, flush=True)
+        log.info("loaded %s", self.store.where(loaded))
+        goes_on = f"going on from that of step {loaded}, {self.store.where(loaded)}"
+        for step in unfinished:
+            tell(f"checkpoint {self.store.where(step)} was not finished when the run ended, {goes_on}")
+        for step, cause in causes.items():
+            if aside:
+                self.store.set_aside(step)
+            tell(
+                f"checkpoint {self.store.where(step)} is damaged{' and set aside' if aside else ''}, {goes_on}: {cause}"
+            )
 
-    def _state(self) -> dict[str, Any]:
-        state = {"model": self.sharded.state_dict(), "optim": self.optimizers.state_dict()}
+    def _weights(self) -> State:
+        state = weights(self.sharded.state_dict(), self.placements)
         if self.average is not None:
-            state["average"] = self.average.state
+            averages = weights(self.average.state, self.placements)
+            state |= {f"average.{name}": value for name, value in averages.items()}
         return state
 
-
-def complete(folder: Path) -> list[Path]:
-    """The complete checkpoints of a run, oldest first."""
-    return sorted(path for path in folder.glob("step_????????") if (path / "progress.json").exists())
+    def _moments(self) -> State:
+        return moments(self.optimizers, self.placements)
 
 
-def _path(folder: Path, step: int | None) -> Path:
-    return folder / f"step_{step or 0:08d}"
-
-
-def _fill_lazy_state(optimizers: Optimizers) -> None:
-    """Adam makes its moments at its first step; make them now, by a step of zero gradients, for load to fill."""
-    for parameter in optimizers.dense_parameters:
-        parameter.grad = torch.zeros_like(parameter)
-    dense = optimizers.optimizers[-1][1]
-    if not dense.state_dict()["state"] or not all(dense.state_dict()["state"].values()):
-        dense.step()
-    optimizers.zero_grad()
-
-
-def _rng_state() -> dict[str, Any]:
-    return {
-        "python": random.getstate(),
-        "numpy": np.random.get_state(),
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
-    }
-
-
-def _set_rng_state(state: dict[str, Any]) -> None:
-    random.setstate(state["python"])
-    np.random.set_state(state["numpy"])
-    torch.set_rng_state(state["torch"])
-    if state["cuda"] is not None and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"])
+def tell(message: str) -> None:
+    """In the log, and on the console."""
+    log.warning(message)
+    print(f"c2al: {message}", file=sys.stderr, flush=True)
 
 
 def _unwrapped(error: BaseException) -> str:

@@ -29,11 +29,11 @@ def evaluate_run(run: str, *, split: str, step: int | None, axes: list[str] | No
     watch = Watch(ranks)
     with watch, RunFolder(run, ranks=ranks, resume=True, locked=False) as folder, watch.named():
         training = Training(config, ranks, folder)
-        progress = training.checkpoints.load(step)
+        progress = training.checkpoints.load(step, only_weights=True)
         if progress is None:
             raise DataError("the run has no complete checkpoint", file=run, remedy="train it, or resume=true")
         if step is None and config.training.early_stopping and progress["best_step"] is not None:
-            training.checkpoints.load(progress["best_step"])  # what the report is of
+            training.checkpoints.load(progress["best_step"], only_weights=True)  # what the report is of
         names = list(axes or training.axes)
         suffix = "" if step is None else f"_step_{step}"
         metrics = evaluate_splits(

@@ -11,7 +11,7 @@ from torch.utils.hooks import RemovableHandle
 from c2al.data.reader import Reader
 from c2al.interaction.fm_attention import FMAttention
 from c2al.parallel.optimizers import Optimizers
-from c2al.parallel.ranks import Ranks, sum_over_ranks
+from c2al.parallel.ranks import Ranks, gather, sum_over_ranks
 from c2al.training.averaging import WeightAverage, with_average
 from c2al.training.evaluate import evaluate, nothing
 from c2al.training.loop import Progress
@@ -23,13 +23,17 @@ class TrainLog:
 
     def __init__(self, folder: RunFolder, ranks: Ranks, progress: Progress, *, every: int) -> None:
         self.folder, self.ranks, self.every = folder, ranks, every
-        self._losses = [torch.tensor(each) for each in progress.losses_since]
+        kept = progress.losses_since if len(progress.losses_since) == ranks.world_size else [[]] * ranks.world_size
+        self._losses = [torch.tensor(each) for each in kept[ranks.rank]]
         self._rows, self._seconds = progress.rows, progress.seconds
         self.last: dict[str, Any] = {}
 
     def keep(self, progress: Progress) -> None:
-        """Put the losses since the last line into ``progress``, for a checkpoint: the next line is then the same."""
-        progress.losses_since = [each.tolist() for each in self._losses]
+        """Put every rank's losses since the last line into ``progress``, for a checkpoint: the next line is the same.
+
+        Collective.
+        """
+        progress.losses_since = gather([each.tolist() for each in self._losses])
 
     def after_step(
         self,

@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,6 +16,7 @@ from c2al.schema import DataError
 log = logging.getLogger(__name__)
 
 NAME = "run.lock"
+NAMED = "C2AL_JOB"  # set by launch/components.py to a name that no other job has
 WAIT_S = 10.0  # for the processes of a job that has just been stopped or killed
 NOT_OFFERED = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
@@ -25,11 +27,20 @@ def restarted() -> bool:
 
 
 def job() -> str:
-    """What stays the same when a job is started again: Slurm's number, torchrun's rdzv-id, else its process."""
+    """What stays the same when a job is started again: the launcher's name for it in ``C2AL_JOB``, Slurm's number,
+    torchrun's rdzv-id, else its process."""
+    if name := os.environ.get(NAMED):
+        return f"job {name}"
     if slurm := os.environ.get("SLURM_JOB_ID"):
         return f"slurm {slurm}"
     run_id = os.environ.get("TORCHELASTIC_RUN_ID", "none")
     return f"torchrun {run_id}" if run_id != "none" else f"process {os.getppid()} on {socket.gethostname()}"
+
+
+def goes_on(before: Mapping[str, Any]) -> bool:
+    """Whether this job is the one that a lock speaks of, started again. Kubernetes does not say that it was: where the
+    launcher has named the job, to find its name is enough."""
+    return before.get("job") == job() and (restarted() or NAMED in os.environ)
 
 
 class FolderLock:

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from c2al.batch import Batch
+from c2al.data.order import Leg
 from c2al.data.reader import Reader
 from c2al.parallel.pipelines import TrainPipeline
-from c2al.schema import DataError
 
 
 @dataclass
@@ -28,21 +28,22 @@ class Progress:
     evaluations_since_best: int = 0
     stopped_early: bool = False
     unfinished: bool = False  # stopped by a signal before what is due after this step was done
-    losses_since: list[list[float]] = field(default_factory=list)
-    world_size: int = 1
+    losses_since: list[list[list[float]]] = field(default_factory=list)  # of each rank, since the last line of the log
+    num_steps: int = 0  # at which the run ends
+    num_rows: int = 0  # of the training part
+    world_size: int = 1  # of this leg, the steps of which step_in_epoch counts
+    batch_size: int = 0
+    window_rows: int = 0
+    legs: list[list[int]] = field(default_factory=list)  # before it in this epoch: the fields of ``Leg``
+    paces: list[list[float]] = field(default_factory=list)  # (from step, share of the schedule then, rows a step)
 
     def as_dict(self) -> dict[str, Any]:
         """For ``progress.json``."""
         return asdict(self)
 
-    def refuse_other_world(self, world_size: int) -> None:
-        """DataError where the position counts the steps of another number of ranks."""
-        if self.world_size != world_size:
-            raise DataError(
-                f"the run was trained on {self.world_size} ranks, and its place among the rows counts their steps",
-                value=world_size,
-                remedy=f"resume on {self.world_size} ranks; `c2al evaluate` takes any number",
-            )
+    def past_legs(self) -> list[Leg]:
+        """What ranks of other numbers, or with other batches, have trained of this epoch."""
+        return [Leg(*each) for each in self.legs]
 
 
 class Fed:
@@ -87,8 +88,10 @@ class Loop:
             yield from self._epoch()
 
     def _epoch(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        progress, steps = self.progress, self.reader.steps_per_epoch
-        batches = self.reader.batches(progress.epoch, progress.step_in_epoch)
+        progress, legs = self.progress, self.progress.past_legs()
+        steps, left = self.reader.steps(progress.epoch, legs), self.reader.rows_left(progress.epoch, legs)
+        left -= progress.step_in_epoch * progress.batch_size * self.world_size
+        batches = self.reader.batches(progress.epoch, progress.step_in_epoch, legs)
         self.fed = Fed(batches, progress.step + 1)
         self.pipeline.reset()  # else a pipeline that saw the end of the last epoch would train none of this one
         try:
@@ -96,11 +99,12 @@ class Loop:
                 started = time.perf_counter()
                 output = self.pipeline.progress(self.fed)
                 progress.seconds += time.perf_counter() - started
-                progress.rows += len(output[1]) * self.world_size
+                rows = min(left, len(output[1]) * self.world_size)  # without the last batch's fillers
+                progress.rows, left = progress.rows + rows, left - rows
                 progress.step += 1
                 progress.step_in_epoch += 1
                 if progress.step_in_epoch == steps:
-                    progress.epoch, progress.step_in_epoch = progress.epoch + 1, 0
+                    progress.epoch, progress.step_in_epoch, progress.legs = progress.epoch + 1, 0, []
                 yield output
                 if progress.step_in_epoch == 0:
                     break

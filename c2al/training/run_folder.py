@@ -7,7 +7,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,11 @@ from c2al import __version__
 from c2al.parallel.ranks import Ranks, agree, broadcast
 from c2al.parallel.signals import Stopped
 from c2al.schema import DataError
-from c2al.training.lock import FolderLock, job, restarted
+from c2al.training.lock import FolderLock, goes_on
 
 log = logging.getLogger(__name__)
+
+LAUNCH = "launch"  # in a run's folder, what the launchers of this job and of former ones write
 
 
 class RunFolder:
@@ -57,14 +59,14 @@ class RunFolder:
     def _begin(self, overwrite: bool) -> None:
         """Go on, clear the folder, or refuse. A job that is started again goes on with its own run."""
         before = self._lock.read()
-        self.resume = self.resume or (restarted() and before.get("job") == job())
+        self.resume = self.resume or goes_on(before)
         there = (self.path / "config.yaml").exists()
         if (overwrite and there and not self.resume) or before.get("clearing"):
             self._lock.write(clearing=True)  # a kill half way must not leave an old checkpoint to a new run
             for each in self.path.iterdir():
-                if each.is_dir():
+                if each.is_dir() and each.name != LAUNCH:
                     shutil.rmtree(each)
-                elif each != self._lock.path:
+                elif not each.is_dir() and each != self._lock.path:
                     each.unlink()
         elif there and not self.resume:
             raise DataError(
@@ -156,6 +158,11 @@ class _LogFile(logging.FileHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Drop the record."""
+
+    def close(self) -> None:
+        """Drop what could not be written: its error would stand in the place of the one that says why."""
+        with suppress(OSError):
+            super().close()
 
 
 @contextmanager

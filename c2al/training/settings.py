@@ -17,6 +17,7 @@ CHOICES = {
     "training.decay": ("linear", "cosine", "constant"),
     "training.precision": ("fp32", "bf16"),
 }
+STATES = ("optimizer", "average", "position")  # that may be left on resuming
 COUNTS = {  # the least that each may be
     **{f"training.{name}": 1 for name in ("batch_size", "window_rows", "log_every", "checkpoint_every")},
     **{
@@ -50,6 +51,12 @@ def check_settings(config: DictConfig) -> None:
     for key, (low, high) in RANGES.items():
         if not _fits(config, key, (int, float), low, high):
             raise _refused(key, OmegaConf.select(config, key), f"a number from {low:g} to {high:g}")
+    for key in ("training.checkpoint_async", "training.compile"):
+        if not isinstance(OmegaConf.select(config, key), bool):
+            raise _refused(key, OmegaConf.select(config, key), "true or false")
+    for state in config.resume_without:
+        if state not in STATES:
+            raise _refused("resume_without", state, f"some of {', '.join(STATES)}, such as [{STATES[0]}]")
     if config.training.checkpoint_every % config.training.accumulate:
         remedy = f"training.checkpoint_every=… a multiple of training.accumulate={config.training.accumulate}"
         raise DataError(

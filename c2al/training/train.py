@@ -5,6 +5,8 @@ torchrun --nproc-per-node 2 -m c2al train …
 """
 
 import logging
+import os
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -14,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from c2al.model import Ranker, num_parameters
 from c2al.parallel import ranks as process_group
 from c2al.parallel.lost import Watch
-from c2al.parallel.optimizers import NonFiniteError, Optimizers, Schedule, dense_adam, replicated_tables
+from c2al.parallel.optimizers import NonFiniteError, Optimizers, dense_adam, replicated_tables
 from c2al.parallel.pipelines import model_alone, pipeline
 from c2al.parallel.pulse import Pulse
 from c2al.parallel.ranks import Ranks, together
@@ -23,31 +25,35 @@ from c2al.schema import DataError, Schema
 from c2al.training import build
 from c2al.training.auxiliaries import auxiliaries
 from c2al.training.averaging import WeightAverage
-from c2al.training.checkpoint import Checkpoints
+from c2al.training.checkpoint import Checkpoints, tell
 from c2al.training.console import StepBar
 from c2al.training.evaluate import evaluate_splits
 from c2al.training.events import Snapshots, TrainLog, Validation
 from c2al.training.loop import Loop, Progress
-from c2al.training.resume import refuse_other_config
+from c2al.training.resume import go_on, last_step, refuse_other_config, schedule_of
 from c2al.training.run_folder import RunFolder, provenance, start_logged
 from c2al.training.settings import check_settings
 from c2al.training.table_options import table_rates
 
 log = logging.getLogger(__name__)
 
+BEFORE_STEPS = " before a step was made: nothing is lost"
+FOR_ANOTHER = "; if nobody sent it, torchrun did, and names below the rank that failed"
+
 
 def train(config: DictConfig) -> dict[str, Any]:
     """Train, evaluate and report one run; the report, on every rank."""
-    stop_signal.graceful, stop_signal.remark = False, " before a step was made: nothing is lost"
+    stop_signal.graceful, stop_signal.remark = False, BEFORE_STEPS + (FOR_ANOTHER if "RANK" in os.environ else "")
     with start_logged(config.run_dir):
         ranks = process_group.start(timeout_s=config.training.timeout_s, threads=config.training.threads)
         watch = Watch(ranks)
     resume, overwrite = config.resume, config.overwrite
     with watch, RunFolder(config.run_dir, ranks=ranks, resume=resume, overwrite=overwrite) as folder, watch.named():
         run = Training(config, ranks, folder)
-        run.begin()
-        run.steps()
-        return run.report()
+        with run.checkpoints:
+            run.begin()
+            run.steps()
+            return run.report()
 
 
 class Training:
@@ -73,8 +79,7 @@ class Training:
             )
         )
         self.reader = build.build_reader(config, ranks, split="train", axes=heads.axes, shuffle=True)
-        self.num_steps = options.steps or max(1, round(options.epochs * self.reader.steps_per_epoch))
-        self.num_steps = max(options.accumulate, self.num_steps - self.num_steps % options.accumulate)
+        self.progress = self._at_start()
         model = together(lambda: build.build_training_model(config, self.schema, heads))
         self.objective = model.objective
         self.sharded = build.distribute(config, model, self.placements, ranks)
@@ -84,29 +89,31 @@ class Training:
                 self.sharded, learning_rate=options.dense.learning_rate, weight_decay=options.dense.weight_decay
             ),
             replicated=replicated_tables(self.sharded, self.placements, table_rates(config)),
-            schedule=Schedule(self.num_steps, round(options.warmup * self.num_steps), options.decay),
+            schedule=schedule_of(self.progress, options),
             max_grad_norm=options.max_grad_norm,
             accumulate=options.accumulate,
         )
         self.average = WeightAverage(self.sharded, decay=options.average) if options.average else None
         self.checkpoints = Checkpoints(
-            folder.path / "checkpoints",
+            options.checkpoints or str(folder.path / "checkpoints"),
             sharded=self.sharded,
             optimizers=self.optimizers,
             average=self.average,
+            placements=self.placements,
             ranks=ranks,
             keep=options.keep_checkpoints,
+            beside=options.checkpoint_async,
+            about={name: value for name, value in provenance(ranks).items() if name in ("c2al", "commit", "versions")},
         )
 
     def begin(self) -> None:
         """Stand at step 0, or where ``resume`` finds the last checkpoint, with all that watches training at hand."""
         config, ranks, folder, options = self.config, self.ranks, self.folder, self.config.training
         process_group.seed_everything(config.seed * 1_000_003 + ranks.rank)  # from here on ranks may draw differently
-        self.progress = Progress(world_size=ranks.world_size)
         if folder.resume:
             together(lambda: refuse_other_config(folder.path, config))
-            self.progress = Progress(**(self.checkpoints.load() or self.progress.as_dict()))
-            self.progress.refuse_other_world(ranks.world_size)
+            if found := self.checkpoints.load(without=config.resume_without):
+                self._go_on(Progress(**found))
         folder.forget_after(self.progress.step, validated=not self.progress.unfinished)
         folder.write("config.yaml", OmegaConf.to_yaml(config, resolve=True))
         self.pipeline = pipeline(config.parallel.pipeline, self.sharded, self.optimizers, ranks.device)
@@ -126,8 +133,43 @@ class Training:
         )
         self.snapshots = Snapshots(folder, self.sharded, build.sample_reader(config, ranks), ranks)
 
+    def _at_start(self) -> Progress:
+        options, ranks = self.config.training, self.ranks
+        progress = Progress(
+            num_rows=self.reader.num_rows,
+            world_size=ranks.world_size,
+            batch_size=options.batch_size,
+            window_rows=options.window_rows,
+            paces=[[0, 0.0, options.batch_size * ranks.world_size]],
+        )
+        progress.num_steps = last_step(progress, self.reader, options)
+        return progress
+
+    def _go_on(self, progress: Progress) -> None:
+        """Stand where ``progress`` does, on the ranks and with the batches of now."""
+        config, ranks = self.config, self.ranks
+        if progress.world_size != ranks.world_size:  # the random states of other ranks are nobody's
+            process_group.seed_everything([config.seed, progress.step, ranks.rank])
+        path, without = self.folder.path, config.resume_without
+        said = together(lambda: go_on(progress, self.reader, self.progress, without=without, run=path))
+        for line in said if ranks.is_first else ():
+            tell(f"going on after step {progress.step}: {line}")
+        progress.num_steps = last_step(progress, self.reader, config.training)
+        self.progress = progress
+        self.optimizers.schedule = schedule_of(progress, config.training)
+
+    @property
+    def num_steps(self) -> int:
+        """At which the run ends."""
+        return self.progress.num_steps
+
     def steps(self) -> None:
         """All steps that are left, with what is due between them."""
+        for _ in self.stepwise():
+            pass
+
+    def stepwise(self) -> Iterator[int]:
+        """The same step by step: each is given when all that is due after it is done."""
         progress, place = self.progress, self.ranks.place
         if progress.step == 0:
             self.snapshots.take(0)
@@ -149,10 +191,12 @@ class Training:
                     self._stop_if_asked()
                     place.name = f"step {progress.step + 1}"
                     self.objective.at(progress.step, self.num_steps)
+                    yield progress.step
             except NonFiniteError as error:
                 self._refuse_non_finite(error)
             except Stopped:
                 self._save()
+                self.checkpoints.wait()
                 raise
 
     def _between_steps(self) -> None:
@@ -179,7 +223,10 @@ class Training:
 
     def _stop_if_asked(self) -> None:
         """Leave on all ranks after the same step, of training or of an evaluation, where a signal came to any rank."""
-        (asked,) = self.pulse.beat(stop_signal.received is not None)
+        asked, failed = self.pulse.beat(stop_signal.received is not None, self.checkpoints.failed)
+        if failed:
+            self.pulse.rest()
+            self.checkpoints.wait()
         if asked:
             self.pulse.rest()
             names = process_group.gather(stop_signal.received)
@@ -212,9 +259,11 @@ class Training:
     def report(self) -> dict[str, Any]:
         """Final metrics and scores of the splits, and the report that marks the run as finished."""
         options = self.config.training
+        self.ranks.place.name = f"the checkpoint of step {self.progress.step}"
+        self.checkpoints.wait()
         self.ranks.place.name = "the final evaluation"
         if options.early_stopping and self.progress.best_step is not None:
-            self.checkpoints.load(self.progress.best_step)
+            self.checkpoints.load(self.progress.best_step, only_weights=True)
         readers = {
             split: build.build_reader(self.config, self.ranks, split=split, axes=self.axes, shuffle=False)
             for split in options.final_splits

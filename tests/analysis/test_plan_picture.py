@@ -42,3 +42,14 @@ def test_plans_side_by_side():
     assert pixels(image, BLUE) > 5000
     assert pixels(image, (0.733, 0.733, 0.733)) > 5000
     assert pixels(image, RED) > 200
+
+
+def test_a_limit_far_above_is_told_in_words():
+    """Drawn to scale it would leave no bars to see."""
+    image = drawn(draw, report(limit=80_000))
+    assert pixels(image, ORANGE) > 5000
+    assert 0 < pixels(image, RED) < 500
+    line = {"sharding": "row_wise", "fits": True, "heaviest_bytes": 2**20, "step_ms": 2.0}
+    image = drawn(draw_comparison, report(plans=[line], limit=80_000))
+    assert pixels(image, RED) == 0
+    assert pixels(image, BLUE) > 50_000

@@ -17,6 +17,10 @@ TINY = (
     *("training.log_every=1", "training.checkpoint_every=4", "training.batch_size=64", "training.timeout_s=30"),
     *("training.evaluations=2", "training.snapshots=1"),
 )
+TIMEOUT_S = 30  # of TINY's collectives
+LEFT_S = 10  # what the last process may take beyond that
+PROMPT_S = 20  # where a connection is closed no time-out is waited for; a loaded machine is slow
+FAULTY = ("-m", "tests.faults.faulty", "train")
 MARK = "FAULTS_JOB"  # in the environment of a job's processes
 
 
@@ -32,13 +36,15 @@ class Job:
         flags: Sequence[str] = ("--standalone",),
         prefix: Sequence[str] = (),
         program: Sequence[str] = ("-m", "c2al", "train"),
+        tiny: bool = True,
         **environment: str,
     ) -> None:
         self.run = run
         run.parent.mkdir(parents=True, exist_ok=True)
         self.mark = f"{os.getpid()}-{time.time_ns()}"
         self.output = run.with_name(f"{run.name}.{self.mark}.txt")
-        words = [*flags, f"--nproc-per-node={nproc}", *program, *runs.overrides(rows, run, *TINY, *own)]
+        options = runs.overrides(rows, run, *TINY, *own) if tiny else [f"data.path={rows}", f"run_dir={run}", *own]
+        words = [*flags, f"--nproc-per-node={nproc}", *program, *options]
         with self.output.open("w") as file:
             self.agent = subprocess.Popen(
                 [*prefix, sys.executable, "-m", "torch.distributed.run", *words],
@@ -54,7 +60,7 @@ class Job:
         return self.output.read_text(errors="replace")
 
     def lines(self) -> list[str]:
-        """What c2al itself says, without the banner and the logs of torchrun."""
+        """What c2al itself says, without the logs of torchrun."""
         return [line for line in self.said.splitlines() if line.startswith("c2al: ")]
 
     def processes(self) -> list[int]:
@@ -67,12 +73,18 @@ class Job:
         for pid in self.processes():
             with contextlib.suppress(OSError):
                 rank = environment_of(pid).get("RANK")
-                if rank is not None and _parent(pid) == self.agent.pid:
+                if rank is not None and "RANK" not in environment_of(_parent(pid)):
                     found[int(rank)] = pid
         return found
 
     def wait(self, timeout_s: float = 120) -> int:
         return self.agent.wait(timeout_s)
+
+    def ended(self, within_s: float) -> tuple[int, float]:
+        """torchrun's exit status, and the seconds until the last process was gone; an error where it takes longer."""
+        started = time.monotonic()
+        assert gone(self.mark, within_s), f"{self.processes()} live on after {within_s} s\n{self.said}"
+        return self.agent.wait(5), time.monotonic() - started
 
     def until(self, holds: Callable[[], object], timeout_s: float = 60) -> None:
         """Wait, without a busy loop, until something holds; an error if the job ends before."""
@@ -97,6 +109,15 @@ class Job:
 
     def __exit__(self, *_: object) -> None:
         self.end()
+
+
+def logs_of(run: Path) -> list[str]:
+    return sorted(path.name for path in (run / "logs").iterdir())
+
+
+def half_written(run: Path) -> list[str]:
+    """What a later run could trip over."""
+    return sorted(str(path.relative_to(run)) for path in run.rglob("*.partial*"))
 
 
 def step_of(run: Path) -> int:

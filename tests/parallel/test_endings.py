@@ -19,6 +19,8 @@ def test_input_is_said_once(monkeypatch):
     error.agreed = True
     assert failure(error, rank=1) == (2, "")
     assert failure(error, rank=0) == (2, "bad row. Remedy: mend it")
+    error.found_by = 1
+    assert failure(error, rank=0) == (2, "[rank 1] bad row. Remedy: mend it")
 
 
 def test_a_lost_rank_is_said_by_one_survivor():

@@ -3,11 +3,15 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 import torch.distributed as dist
 
+from c2al.parallel import lost
 from c2al.parallel import ranks as process_group
 from c2al.parallel.lost import Watch, is_communication, one_line
 from c2al.parallel.ranks import Ranks
@@ -21,6 +25,8 @@ def test_errors_of_connections_are_told_from_others():
     assert not is_communication(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     assert not is_communication(ConnectionResetError("socket of a file system"))
     assert one_line(RuntimeError("[/a/b.cc:3] Timed out\nframe #0")) == "RuntimeError: Timed out"
+    closed = RuntimeError("Connection closed by peer [10.0.0.1]:7. This is typically caused by a crash. GLHF!")
+    assert one_line(closed) == "RuntimeError: Connection closed by peer [10.0.0.1]:7"
 
 
 def test_alone_there_is_nobody_to_lose():
@@ -29,6 +35,33 @@ def test_alone_there_is_nobody_to_lose():
         raise ZeroDivisionError
     assert not dist.is_initialized()
     assert isinstance(ranks, Ranks)
+
+
+SERVE = """
+import time, torch.distributed as dist
+store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+print(store.port, flush=True); time.sleep(60)
+"""
+
+
+def test_a_store_that_falls_silent_is_not_waited_for(monkeypatch):
+    """Its process is frozen: the connection stands, and torch would wait for an answer for ever."""
+    monkeypatch.setattr(lost, "STORE_S", 0.5)
+    words = [sys.executable, "-c", SERVE]
+    with subprocess.Popen(words, env=runs.environment(), stdout=subprocess.PIPE, text=True) as server:
+        store = dist.TCPStore("127.0.0.1", int(server.stdout.readline()), is_master=False)
+        asked = lost.AskedStore("watch", store)
+        asked.ask(lambda store: store.set("key", "value"))
+        assert asked.ask(lambda store: store.get("key")) == b"value"
+        with pytest.raises(dist.DistStoreError):
+            asked.ask(lambda store: store.get("nobody wrote this"))
+        server.send_signal(signal.SIGSTOP)
+        for within_s in (3, 0.1):
+            started = time.monotonic()
+            with pytest.raises(TimeoutError):
+                asked.ask(lambda store: store.check(["key"]))
+            assert time.monotonic() - started < within_s
+        server.kill()
 
 
 def several_ends(out: str) -> None:

@@ -8,7 +8,14 @@ from torch import nn
 from torchrec.optim.keyed import KeyedOptimizerWrapper
 
 from c2al.parallel import ranks as process_group
-from c2al.parallel.optimizers import NonFiniteError, Optimizers, Schedule, dense_adam, replicated_tables
+from c2al.parallel.optimizers import (
+    NonFiniteError,
+    Optimizers,
+    Schedule,
+    all_finite,
+    dense_adam,
+    replicated_tables,
+)
 from c2al.parallel.shard import shard, table_shards
 from tests.parallel import sharded_world as world
 
@@ -140,6 +147,15 @@ def test_the_dense_part_takes_one_step_for_several_batches():
         optimizers.step()
         assert a.item() == pytest.approx(expected)
     assert optimizers.num_steps == 4
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_finite_gradients_of_tables(bad):
+    """Also where their sum overflows."""
+    assert all_finite([])
+    assert all_finite([torch.full((9,), 3e38), torch.ones(2)])
+    assert not all_finite([torch.ones(2), torch.tensor([1.0, bad])])
+    assert not all_finite([torch.tensor([bad, -bad])])
 
 
 def test_data_parallel_tables_are_neither_adams_nor_clipped():

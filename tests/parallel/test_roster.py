@@ -7,7 +7,7 @@ import sys
 import time
 from dataclasses import replace
 
-from c2al.parallel.roster import Death, dead_here, death_of, myself, named_in, own_addresses
+from c2al.parallel.roster import Death, dead_here, death_of, myself, named_in, own_addresses, reached_at
 
 
 def sleeper():
@@ -60,3 +60,8 @@ def test_hosts_are_known_by_their_addresses():
     assert named_in("Connection closed by peer [fe80::1]:4711", members, me) == [other]
     assert named_in("Connection closed by peer [10.77.0.1]:4711", members, me) == []
     assert str(other) == f"rank 1 (pid {other.pid} on b)"
+
+
+def test_others_find_a_host_under_some_of_its_addresses():
+    member = replace(myself(0), addresses=("127.0.0.1", "10.0.0.7", "::1", "fe80::2c02:cbff:fee4:3189", "fd00::7"))
+    assert reached_at(member) == ["10.0.0.7", "fd00::7"]

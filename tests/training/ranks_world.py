@@ -15,7 +15,7 @@ from c2al.schema import DataError
 from c2al.training import train as program
 from tests import runs
 
-OPTIONS = ("method=c2al", *runs.PAIR, "training.batch_size=64", "training.average=0.9")
+OPTIONS = ("method=c2al", *runs.PAIR, "training.batch_size=64", "training.average=0.9", "training.log_every=3")
 
 
 class KilledError(Exception):

@@ -12,7 +12,7 @@ def relabelled(rows: str, folder: Path, *, split: str, label: int) -> str:
     return changed(rows, folder, split=split, column="label", value=label)
 
 
-def changed(rows: str, folder: Path, *, split: str, column: str, value: int, row: int | None = None) -> str:
+def changed(rows: str, folder: Path, *, split: str, column: str, value: float, row: int | None = None) -> str:
     """A copy with another value in one column of a split: in one row, or in all."""
     shutil.copytree(rows, folder)
     (path,) = Path(folder, split).glob("*.parquet")

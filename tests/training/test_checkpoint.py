@@ -1,12 +1,13 @@
 """Checkpoints are whole or not there; what is damaged is passed over, and said."""
 
+import errno
 import json
 import shutil
 
 import pytest
 
 from c2al.schema import DataError
-from c2al.training.checkpoint import complete
+from c2al.training.checkpoint_store import Store
 from tests import runs
 
 C2AL = ("method=c2al", *runs.PAIR)
@@ -25,14 +26,6 @@ def names(run):
 def resumed(rows, run):
     (run / "report.json").unlink()
     return runs.trained(rows, run, *C2AL, "resume=true")
-
-
-def test_complete_ones_come_oldest_first(tmp_path):
-    for name in ("step_00000100", "step_00000020", "step_00000030.partial", "step_00000040", "other"):
-        (tmp_path / name).mkdir()
-        if name != "step_00000040":
-            (tmp_path / name / "progress.json").write_text("{}")
-    assert [path.name for path in complete(tmp_path)] == ["step_00000020", "step_00000100"]
 
 
 def test_what_a_kill_left_half_written_is_passed_over(run, whole_run, tiny_rows):
@@ -73,13 +66,9 @@ def empty_progress(checkpoint):
     (checkpoint / "progress.json").write_text("")
 
 
-def empty_rng(checkpoint):
-    (checkpoint / "rng_rank_0.pt").write_bytes(b"")
-
-
 DAMAGES = [
     *(empty_tensors, truncate_tensors, remove_tensors),
-    *(remove_metadata, empty_metadata, empty_progress, empty_rng),
+    *(remove_metadata, empty_metadata, empty_progress),
 ]
 
 
@@ -98,22 +87,72 @@ def test_from_a_damaged_checkpoint_back_to_the_one_before(run, whole_run, tiny_r
 
 
 def test_nothing_but_damaged_ones(run, tiny_rows):
-    for checkpoint in complete(run / "checkpoints"):
+    for checkpoint in (run / "checkpoints").iterdir():
         truncate_tensors(checkpoint)
     before = names(run)
-    with pytest.raises(DataError, match=r"checkpoint.*(does not|cannot).*Remedy: .*overwrite=true"):
+    with pytest.raises(DataError, match=r"no checkpoint can be read: .* bytes of .*Remedy: .*overwrite=true"):
         resumed(tiny_rows, run)
     assert names(run) == before, "nothing is thrown away"
 
 
 def test_a_checkpoint_of_another_model(run, tiny_rows):
-    """Refused in one short line, and no checkpoint is taken for damaged."""
+    """Refused by name, in one short line, and no checkpoint is taken for damaged."""
     before = names(run)
     (run / "config.yaml").unlink()  # else the config is found to be another, see test_resume
-    with pytest.raises(DataError, match="does not fit this model and plan") as raised:
+    with pytest.raises(DataError, match=r"table \w+ is .* × 8 in the checkpoint, and .* × 16 in the model") as raised:
         runs.trained(tiny_rows, run, *C2AL, "resume=true", "model.dim=16")
     assert len(str(raised.value)) < 1000
     assert names(run) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "state"),
+    [
+        (("training.sparse.optimizer=rowwise_adagrad",), "optimizer"),
+        (("training.sparse.optimizer=sgd",), "optimizer"),
+        (("training.average=0.9",), "average"),
+    ],
+)
+def test_a_state_that_does_not_fit_is_left_only_by_name(run, tiny_rows, options, state, capfd):
+    (run / "config.yaml").unlink()
+    with pytest.raises(DataError, match=rf"resume_without=\[{state}\]"):
+        runs.trained(tiny_rows, run, *C2AL, "resume=true", *options)
+    shutil.rmtree(run / "checkpoints" / "step_00000024")
+    runs.trained(tiny_rows, run, *C2AL, "resume=true", *options, f"resume_without=[{state}]")
+    assert f"going on from {run}/checkpoints/step_00000016 without its {state}" in capfd.readouterr().err
+    runs.trained(tiny_rows, run, *C2AL, "resume=true", *options, f"resume_without=[{state}]")
+    assert "without its" not in capfd.readouterr().err, "what fits is not left"
+
+
+def test_what_was_under_way_at_a_kill_is_told(run, tiny_rows, capfd):
+    newest = run / "checkpoints" / "step_00000024"
+    newest.rename(newest.with_suffix(".partial"))
+    resumed(tiny_rows, run)
+    said = capfd.readouterr().err
+    assert "step_00000024 was not finished when the run ended, going on from that of step 16" in said
+
+
+def test_written_at_once_or_beside_the_steps_it_is_the_same(whole_run, tiny_rows, tmp_path):
+    runs.trained(tiny_rows, tmp_path / "run", *C2AL, "training.checkpoint_async=false")
+    runs.assert_same_run(whole_run, tmp_path / "run")
+    files = [sorted(path.name for path in (each / "checkpoints").rglob("*")) for each in (whole_run, tmp_path / "run")]
+    assert files[0] == files[1]
+
+
+def test_a_save_that_fails_stops_the_run(tiny_rows, tmp_path, monkeypatch):
+    """The checkpoint before is whole."""
+    finish = Store.finish
+
+    def full(self, step, progress):
+        if step == 16:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        finish(self, step, progress)
+
+    monkeypatch.setattr(Store, "finish", full)
+    with pytest.raises(DataError, match=r"step 16 could not be written: .*No space left .*free disk space"):
+        runs.trained(tiny_rows, tmp_path / "run", *C2AL)
+    assert names(tmp_path / "run") == ["step_00000008", "step_00000016.partial"]
+    assert not (tmp_path / "run" / "report.json").exists()
 
 
 def test_how_many_are_kept(tiny_rows, tmp_path):

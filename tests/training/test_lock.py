@@ -9,7 +9,7 @@ import pytest
 
 from c2al.schema import DataError
 from c2al.training import lock
-from c2al.training.lock import FolderLock, job, restarted
+from c2al.training.lock import FolderLock, goes_on, job, restarted
 from tests import runs
 
 HOLD = """
@@ -62,7 +62,7 @@ def test_a_job_that_is_started_again(monkeypatch, name):
 
 
 def test_a_job_keeps_its_name(monkeypatch):
-    for each in ("SLURM_JOB_ID", "TORCHELASTIC_RUN_ID"):
+    for each in ("C2AL_JOB", "SLURM_JOB_ID", "TORCHELASTIC_RUN_ID"):
         monkeypatch.delenv(each, raising=False)
     assert job() == job()
     assert str(os.getppid()) in job()
@@ -72,3 +72,16 @@ def test_a_job_keeps_its_name(monkeypatch):
     assert job() == "torchrun abc"
     monkeypatch.setenv("SLURM_JOB_ID", "17")
     assert job() == "slurm 17"
+    monkeypatch.setenv("C2AL_JOB", "c2al-train-x7")
+    assert job() == "job c2al-train-x7"
+
+
+def test_a_job_that_its_launcher_named_goes_on_without_being_told_that_it_was_restarted(monkeypatch):
+    for each in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT", "SLURM_JOB_ID", "C2AL_JOB"):
+        monkeypatch.delenv(each, raising=False)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "mine")
+    assert not goes_on({"job": job()}), "a user's own rdzv-id may be that of two jobs"
+    monkeypatch.setenv("C2AL_JOB", "c2al-train-x7")
+    assert goes_on({"job": "job c2al-train-x7"})
+    assert not goes_on({"job": "job c2al-train-y8"})
+    assert not goes_on({})

@@ -2,6 +2,7 @@
 
 import pytest
 
+from c2al.data.order import Leg
 from c2al.training.loop import Fed, Loop, Progress
 
 
@@ -12,7 +13,13 @@ class Reader:
         self.steps_per_epoch = steps_per_epoch
         self.opened = self.closed = 0
 
-    def batches(self, epoch, start_step):
+    def steps(self, epoch, legs):
+        return self.steps_per_epoch
+
+    def rows_left(self, epoch, legs):
+        return self.steps_per_epoch * 16 - 3  # the last batch has three fillers
+
+    def batches(self, epoch, start_step, legs):
         self.opened += 1
         try:
             for step in range(start_step, self.steps_per_epoch):
@@ -47,7 +54,7 @@ def test_epochs_until_all_steps_are_done():
     steps, reader = loop(progress)
     seen = [batch for batch, _ in steps]
     assert seen == [(epoch, step) for epoch in range(3) for step in range(5)][:12]
-    assert (progress.step, progress.epoch, progress.step_in_epoch, progress.rows) == (12, 2, 2, 12 * 8 * 2)
+    assert (progress.step, progress.epoch, progress.step_in_epoch, progress.rows) == (12, 2, 2, 12 * 8 * 2 - 2 * 3)
     assert reader.opened == reader.closed == 3
 
 
@@ -85,6 +92,14 @@ def test_steps_are_remembered_for_the_report_of_a_failure():
     assert fed.of_step(11) is None, "not drawn yet"
 
 
+def test_a_new_epoch_is_of_one_leg():
+    progress = Progress(legs=[[4, 8, 64, 1]], step_in_epoch=4, batch_size=8)
+    assert progress.past_legs() == [Leg(4, 8, 64, 1)]
+    steps, _ = loop(progress, num_steps=2)
+    assert len(list(steps)) == 2
+    assert (progress.epoch, progress.step_in_epoch, progress.legs) == (1, 1, [])
+
+
 def test_progress_round_trip():
-    progress = Progress(step=3, best_ne=0.5, losses_since=[[1.0, 2.0]], world_size=4)
+    progress = Progress(step=3, best_ne=0.5, losses_since=[[[1.0, 2.0]]], world_size=4, legs=[[2, 8, 64, 5]])
     assert Progress(**progress.as_dict()) == progress

@@ -9,7 +9,7 @@ import pytest
 from c2al import __version__
 from c2al.parallel.ranks import Ranks
 from c2al.schema import DataError
-from c2al.training.run_folder import RunFolder, provenance, start_logged
+from c2al.training.run_folder import RunFolder, _LogFile, provenance, start_logged
 
 ALONE = Ranks(rank=0, world_size=1, local_rank=0, local_world_size=1, device=None)
 SECOND = Ranks(rank=1, world_size=1, local_rank=0, local_world_size=1, device=None)
@@ -143,6 +143,15 @@ def test_a_job_started_again_goes_on_with_its_own_run_alone(tmp_path, monkeypatc
         assert not (run / "report.json").exists()
 
 
+def test_what_the_launcher_of_a_job_writes_meanwhile_stays(tmp_path):
+    log = finished(tmp_path / "run") / "launch" / "app" / "stderr.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("rank 0 is on its way")
+    with open_folder(tmp_path / "run", overwrite=True):
+        assert log.exists()
+        assert not (tmp_path / "run" / "report.json").exists()
+
+
 def test_a_kill_while_a_run_is_replaced_leaves_nothing_of_it(tmp_path, monkeypatch):
     run = finished(tmp_path / "run")
     (run / "checkpoints" / "step_00000008").mkdir()
@@ -201,3 +210,12 @@ def test_provenance():
     assert told["hardware"]["device"] == ranks.device.type
     assert told["world_size"] == 1
     json.dumps(told)
+
+
+def test_a_log_on_a_full_disk_hides_no_error(tmp_path):
+    """What the disk does not take is dropped; closing must not raise in the place of what went wrong."""
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "rank_0.log").symlink_to("/dev/full")
+    handler = _LogFile(tmp_path, 0)
+    handler.handle(logging.makeLogRecord({"msg": "lost"}))
+    handler.close()

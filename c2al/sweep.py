@@ -1,0 +1,95 @@
+"""The jobs of a sweep: what each printed and how it ended, in files, as Hydra's launchers run them wherever they like.
+
+outputs/multirun/<time>/  0.json  0.txt  1.json  1.txt …      .submitit/ where that launcher ran them
+"""
+
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from c2al.parallel.endings import failure
+
+
+@dataclass
+class Job:
+    """One job of a sweep. ``status`` is None until it has ended."""
+
+    number: int
+    values: str  # what it has for its own: training.steps=1,model.dim=4
+    made: str  # its run's or study's folder
+    status: int | None = None
+    said: str = ""  # why it failed
+
+    def write(self, sweep: str) -> None:
+        """Keep it as ``<number>.json``."""
+        path = Path(sweep, f"{self.number}.json")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_suffix(".partial").write_text(json.dumps(asdict(self)))
+        path.with_suffix(".partial").rename(path)
+
+    def run(
+        self,
+        program: Callable[[], int],
+        *,
+        sweep: str,
+        blame: Callable[[BaseException], Exception | None],
+        apart: bool,
+    ) -> None:
+        """Run its program and keep how it ended; no Exception leaves here.
+
+        ``blame`` finds the input's fault behind an error. ``apart`` puts what it prints into ``<number>.txt``: several
+        jobs at once would be mixed on the terminal.
+        """
+        self.write(sweep)
+        with _printing_to(Path(sweep, f"{self.number}.txt")) if apart else nullcontext():
+            try:
+                self.status = program()
+            except Exception as raised:
+                fault = blame(raised)
+                self.status, self.said = failure(fault or raised, rank=0)
+                if fault is None:
+                    traceback.print_exc()
+        self.write(sweep)
+
+    def explain(self) -> str:
+        """One line on how it ended."""
+        if self.status is None:
+            return f"job {self.values} was lost: its process ended without a word; if memory ran out, run fewer at once"
+        return f"job {self.values} failed: {self.said}"
+
+
+def new_folder() -> str:
+    """Where a sweep that begins now keeps its jobs."""
+    return f"outputs/multirun/{time.strftime('%Y-%m-%d_%H-%M-%S')}-{os.getpid()}"
+
+
+@contextmanager
+def _printing_to(path: Path) -> Iterator[None]:
+    with path.open("a") as file, redirect_stdout(file), redirect_stderr(file):
+        yield
+
+
+def jobs_of(sweep: str) -> list[Job]:
+    """The jobs that have begun, in order."""
+    found = [Job(**json.loads(path.read_text())) for path in Path(sweep).glob("[0-9]*.json")]
+    return sorted(found, key=lambda job: job.number)
+
+
+def conclude(sweep: str) -> int:
+    """Print where each job's results are, and on stderr which jobs failed and why; the sweep's exit status."""
+    jobs = jobs_of(sweep)
+    failed = [job for job in jobs if job.status != 0]
+    for job in jobs:
+        if job not in failed:
+            print(f"job {job.values}: {job.made}")
+    for job in failed:
+        print(f"c2al: {job.explain()}", file=sys.stderr)
+    if failed:
+        print(f"c2al: {len(failed)} of {len(jobs)} jobs failed; their files are in {sweep}", file=sys.stderr)
+    return next((job.status or 1 for job in failed), 0)

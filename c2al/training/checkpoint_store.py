@@ -1,0 +1,152 @@
+"""Where a run's checkpoints lie: a folder, or any URL that fsspec knows. A checkpoint is whole, or it does not count.
+
+``step_<8 digits>/`` holds the tensors as DCP writes them and, written last, ``progress.json`` with the names and sizes
+of all other files. In a folder it is written under ``….partial`` and renamed; behind a URL, where nothing is renamed at
+once, it counts as soon as ``progress.json`` is there.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from c2al.schema import DataError
+
+PROGRESS = "progress.json"
+DAMAGED = ".damaged"
+PARTIAL = ".partial"
+
+
+class Store:
+    """The checkpoints under one path or URL, by step. Whoever writes is one rank; all may read."""
+
+    def __init__(self, place: str) -> None:
+        self.place = place.rstrip("/")
+        self.is_url = "://" in place
+        try:
+            self.fs, root = fsspec.core.url_to_fs(self.place)
+        except (ImportError, ValueError) as error:
+            remedy = "install what it asks for, or mend training.checkpoints"
+            raise DataError(f"no such place for checkpoints: {error}", file=self.place, remedy=remedy) from None
+        self._root = root.rstrip("/")
+
+    def where(self, step: int, suffix: str = "") -> str:
+        """The path or URL of a step's checkpoint, for DCP and for messages."""
+        return f"{self.place}/{_name(step)}{suffix}"
+
+    def where_written(self, step: int) -> str:
+        """Where its files are put before it is whole."""
+        return self.where(step, "" if self.is_url else PARTIAL)
+
+    def steps(self) -> list[int]:
+        """All that have a ``progress.json``, oldest first."""
+        return sorted(
+            step for step in map(_step, self._names()) if step is not None and self.fs.exists(self._file(step))
+        )
+
+    def unfinished(self) -> list[int]:
+        """Those that were under way when a run ended, oldest first."""
+        names = [name.removesuffix(PARTIAL) for name in self._names()]
+        return sorted({step for step in map(_step, names) if step is not None} - set(self.steps()))
+
+    def read(self, step: int) -> dict[str, Any]:
+        """Its ``progress.json``. ValueError that says what is missing where a file is not as it was written."""
+        found = self.describe(step)
+        if cause := self.fault(step, found):
+            raise ValueError(cause)
+        return found
+
+    def describe(self, step: int) -> dict[str, Any]:
+        """Its ``progress.json``, whatever the other files. ValueError where that is none."""
+        try:
+            found = json.loads(self.fs.cat_file(self._file(step)))
+        except ValueError as error:
+            raise ValueError(f"{PROGRESS} is cut short: {error}") from None
+        if not isinstance(found, dict) or "files" not in found:
+            raise ValueError(f"{PROGRESS} is not of this version of c2al: it names no files")
+        return found
+
+    def fault(self, step: int, found: dict[str, Any]) -> str:
+        """What is not as it was written; empty where all is."""
+        there = self._files(_name(step))
+        for name, size in found["files"].items():
+            if name not in there:
+                return f"{name} is missing"
+            if there[name] != size:
+                return f"{name} has {there[name]:,} bytes of {size:,}"
+        return ""
+
+    def begin(self, step: int) -> None:
+        """Make room for a new one: what a killed run left half written goes."""
+        for each in (*self.unfinished(), step):
+            self._remove(_name(each))
+            self._remove(f"{_name(each)}{PARTIAL}")
+        self.fs.makedirs(f"{self._root}/{_name(step)}{'' if self.is_url else PARTIAL}", exist_ok=True)
+
+    def finish(self, step: int, progress: dict[str, Any]) -> None:
+        """All files are written: add ``progress.json``, and from here on it counts."""
+        name = f"{_name(step)}{'' if self.is_url else PARTIAL}"
+        whole = json.dumps(progress | {"files": self._files(name)})
+        with self.fs.open(f"{self._root}/{name}/{PROGRESS}", "wb") as file:
+            file.write(whole.encode())
+            if isinstance(self.fs, LocalFileSystem):
+                file.flush()
+                os.fsync(file.fileno())
+        if not self.is_url:
+            os.rename(f"{self._root}/{name}", f"{self._root}/{_name(step)}")
+
+    def set_aside(self, step: int) -> None:
+        """Out of the way of one that will be written there again, but not gone."""
+        name = _name(step)
+        if self.is_url:
+            self.fs.mv(self._file(step), f"{self._root}/{name}/{PROGRESS}{DAMAGED}")
+            return
+        self._remove(f"{name}{DAMAGED}")
+        os.rename(f"{self._root}/{name}", f"{self._root}/{name}{DAMAGED}")
+
+    def keep(self, newest: int, *, protect: Sequence[int | None]) -> None:
+        """Remove all but the newest ones and those protected; what cannot be removed stays."""
+        for step in self.steps()[:-newest]:
+            if step not in protect:
+                self._remove(_name(step))
+
+    def clear(self) -> None:
+        """Remove all."""
+        for name in self._names():
+            self._remove(name)
+
+    def _names(self) -> list[str]:
+        self.fs.invalidate_cache()
+        try:
+            found = self.fs.ls(self._root, detail=False)
+        except FileNotFoundError:
+            return []
+        names = (path.rstrip("/").rsplit("/", 1)[-1] for path in found)
+        return sorted(name for name in names if _step(name.split(".")[0]) is not None)
+
+    def _files(self, name: str) -> dict[str, int]:
+        found = self.fs.find(f"{self._root}/{name}", detail=True)
+        return {path.rsplit("/", 1)[-1]: each["size"] for path, each in found.items() if not path.endswith(PROGRESS)}
+
+    def _file(self, step: int) -> str:
+        return f"{self._root}/{_name(step)}/{PROGRESS}"
+
+    def _remove(self, name: str) -> None:
+        """``progress.json`` first: a kill half way leaves none that seems whole."""
+        for path in (f"{self._root}/{name}/{PROGRESS}", f"{self._root}/{name}"):
+            try:
+                self.fs.rm(path, recursive=True)
+            except FileNotFoundError:
+                continue
+
+
+def _name(step: int) -> str:
+    return f"step_{step:08d}"
+
+
+def _step(name: str) -> int | None:
+    digits = name.removeprefix("step_")
+    return int(digits) if name.startswith("step_") and len(digits) == 8 and digits.isdigit() else None

@@ -1,0 +1,18 @@
+"""The short form of `make faults`: a job killed six times at random moments ends as if nobody had touched it."""
+
+import pytest
+
+from tests.faults import summary
+from tests.faults.campaign import Campaign
+
+
+@pytest.mark.slow
+def test_six_random_kills(tmp_path, capsys):
+    campaign = Campaign(tmp_path, kills=6, seed=20)
+    jobs = campaign.run()
+    found = summary.of(jobs, seed=20)
+    with capsys.disabled():
+        summary.show(found)
+    assert [job["result"] for job in jobs] == ["same"] * len(jobs)
+    assert found["kills"] == 6
+    assert Campaign(tmp_path, kills=6, seed=20).run() == jobs, "a finished campaign is not done again"
