@@ -29,6 +29,7 @@ from c2al.parallel.pipelines import model_alone
 from c2al.parallel.ranks import Ranks, gather
 from c2al.schema import DataError, Schema
 from c2al.training import build
+from c2al.training.auxiliaries import auxiliaries
 from c2al.training.run_folder import RunFolder
 from c2al.training.train import Training
 
@@ -151,7 +152,7 @@ class Measured:
 
 def read(config: Any, ranks: Ranks, count: int) -> list[Batch]:
     """This rank's first whole batches of the training part, the same ones under every plan."""
-    heads = build.auxiliaries(config, Schema.load(config.data.path))
+    heads = auxiliaries(config, Schema.load(config.data.path))
     reader = build.build_reader(config, ranks, split="train", axes=heads.axes, shuffle=True)
     size = config.training.batch_size
     held = [batch for batch in itertools.islice(reader.batches(), count) if len(batch) == size]

@@ -31,6 +31,7 @@ from c2al.parallel.ranks import Ranks
 from c2al.parallel.shard import TABLE_OPTIMIZERS, fill_tables, find_tables
 from c2al.schema import Schema
 from c2al.training import build
+from c2al.training.auxiliaries import auxiliaries
 from c2al.training.table_options import table_rates
 
 
@@ -45,7 +46,7 @@ class Stock:
         ranks: Ranks,
         batches: Sequence[Batch],
     ) -> None:
-        model = build.build_training_model(config, schema, build.auxiliaries(config, schema))
+        model = build.build_training_model(config, schema, auxiliaries(config, schema))
         build.prepare_dense(
             model.ranker, config.training.precision, compiled=config.training.compile, device=ranks.device
         )
