@@ -33,7 +33,7 @@ def _added(tensor: torch.Tensor) -> torch.Tensor:
 
 
 @torch.compiler.disable
-def sum_over_ranks(tensor: torch.Tensor) -> torch.Tensor:
+def summed_over_ranks(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor added up over all ranks; differentiable. Collective, also in its backward."""
     return _SumOverRanks.apply(tensor)  # type: ignore[no-any-return]
 
@@ -43,4 +43,4 @@ def normalize_over_ranks(model: nn.Module) -> None:
     if dist.is_initialized() and dist.get_world_size() > 1:
         for module in model.modules():
             if isinstance(module, BatchNorm):
-                module.sum_over_ranks = sum_over_ranks
+                module.sum_over_ranks = summed_over_ranks

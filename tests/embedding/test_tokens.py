@@ -4,7 +4,7 @@ import torch
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor, KeyedTensor
 
 from c2al.embedding.dense import DenseTokens
-from c2al.embedding.tables import embedding_tables
+from c2al.embedding.tables import embedding_tables, table_name
 from c2al.embedding.tokens import FeatureTokens, SchemaOrder
 from c2al.schema import SparseColumn
 from tests.parallel import sharded_world as world
@@ -64,18 +64,15 @@ def test_no_dense_columns():
 
 def test_padding_is_never_read_and_no_parameter():
     """Tokens of width 10 from rows of 12, one table of width 3 in rows of 4: the rest gets no gradient."""
-    dims = {"type": 3}
-    tables = embedding_tables(world.COLUMNS, dim=10, dims=dims, device="cpu")
-    for own, read in ((dims, {"table_type": 3}), ({}, {})):
-        tokens = FeatureTokens(
-            tables if own else embedding_tables(world.COLUMNS, dim=10, device="cpu"), None, dim=10, dims=own
-        )
+    for own in ({"type": 3}, {}):
+        tables = embedding_tables(world.COLUMNS, dim=10, dims=own, device="cpu")
+        tokens = FeatureTokens(tables, None, dim=10, dims=own)
         x_BFD = tokens(world.draw(0, 5).batch())
         assert x_BFD.shape == (5, len(world.COLUMNS), 10)
         x_BFD.square().sum().backward()
-        for name, bag in tokens.tables.embedding_bags.items():
-            width = read.get(name, 10)
-            assert bag.weight.grad[:, :width].abs().sum(0).gt(0).all()
-            assert bag.weight.grad[:, width:].eq(0).all()
-        expected = sum(column.num_rows * read.get(f"table_{column.name}", 10) for column in world.COLUMNS)
+        for column in world.COLUMNS:
+            weight, width = tables.embedding_bags[table_name(column.name)].weight, own.get(column.name, 10)
+            assert weight.grad[:, :width].abs().sum(0).gt(0).all()
+            assert weight.grad[:, width:].eq(0).all()
+        expected = sum(column.num_rows * own.get(column.name, 10) for column in world.COLUMNS)
         assert tokens.num_table_parameters == expected

@@ -1,0 +1,47 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import architectures
+
+
+def test_a_small_run_and_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.record.record.__kwdefaults__", {"folder": tmp_path})
+    small = ["--rows", "700", "--batch-size", "64", "--steps", "1", "--rounds", "2", "--threads", "1"]
+    threads = torch.get_num_threads()
+    try:
+        architectures.main([*small, "--cells", "autoint/baseline", "dhen/c2al"])
+    finally:
+        torch.set_num_threads(threads)
+    (path,) = tmp_path.iterdir()
+    cells = json.loads(path.read_text())["cells"]
+    assert list(cells) == ["autoint/baseline", "dhen/c2al"]
+    for cell in cells.values():
+        assert cell["rows_per_s"] > 0
+        assert 2 < cell["flops_per_row"]["step"] / cell["flops_per_row"]["forward"] <= 3
+        assert len(cell["ratio"]["rounds"]) == 2
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{architectures.START}\nold\n{architectures.END}\nafter\n")
+    architectures.main(["--print", str(path), "--into", str(page)])
+    text = page.read_text()
+    assert "| autoint/baseline |" in text
+    assert "old" not in text
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+
+
+def test_cells() -> None:
+    """All models with both, and DHEN with every method, once."""
+    cells = architectures._all_cells()
+    assert len(cells) == len(set(cells))
+    assert {"wukong/baseline", "lr/c2al", "dhen/c2al_head_only", architectures.REFERENCE} <= set(cells)
+
+
+def test_a_page_without_marks_is_left_alone(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("text")
+    with pytest.raises(SystemExit, match="both marks"):
+        architectures._show({}, page)
+    assert page.read_text() == "text"
