@@ -29,6 +29,18 @@ def print_pairs(found: Any, num_pairs: int, *, title: str) -> None:
         print("the first pair may be chance, or differs too little to matter")
 
 
+def print_words(found: Any) -> None:
+    """What sets each learned cohort apart, and how far labels bear out the first pair where it is of such cohorts."""
+    for axis, words in found.words.items():
+        print(axis)
+        for cohort, text in words.items():
+            print(f"  {cohort}: {text}")
+    first = found.pairs[0] if found.pairs else None
+    if first and first.borne_out:
+        share, least = first.borne_out
+        print(f"first pair: labels bear out {share:.2f} of the predicted difference (at least {max(least, 0):.2f})")
+
+
 class PrepareBar:
     """A bar over the rows that are prepared; spins while their number is unknown."""
 

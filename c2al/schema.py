@@ -80,9 +80,10 @@ class CohortAxis:
 
     name: str
     cohorts: tuple[str, ...]
-    kind: str = "category"  # or quantile, cross
+    kind: str = "category"  # or quantile, cross, learned
     crosses: tuple[str, ...] = ()
     edges: tuple[float, ...] = ()
+    words: tuple[str, ...] = ()  # of a learned axis: what sets each cohort apart
 
     @property
     def column(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from c2al.printing import PrepareBar, print_data, print_metrics, print_pairs
+from c2al.printing import PrepareBar, print_data, print_metrics, print_pairs, print_words
 from c2al.schema import DataError, Schema
 
 
@@ -24,9 +24,11 @@ def prepare(config: Any) -> int:
 
 def train(config: Any) -> int:
     """One run; rank 0 prints its metrics."""
+    from c2al.training.learned_axes import use_learned
     from c2al.training.train import train as run
 
     ensure_data(config)
+    use_learned(config)
     report = run(config)
     if _is_first():
         print_metrics(report["metrics"])
@@ -51,6 +53,7 @@ def discover(config: Any) -> int:
         to=config.to,
         split=config.split,
         axes=config.axes,
+        learned=config.learned,
         divergence=config.divergence,
         min_rows=config.min_rows,
         num_permutations=config.num_permutations,
@@ -58,15 +61,26 @@ def discover(config: Any) -> int:
         seed=config.seed,
     )
     print_pairs(found, config.show, title=f"pairs of cohorts, by their predictions on {config.split}")
+    print_words(found)
     print(f"{config.to}/pairs.json; next: c2al train method=c2al cohorts.pair={config.to}/pairs.json …")
     return 0
 
 
-def find_pairs(run: str, *, to: str, split: str, axes: Sequence[str] | None, **settings: Any) -> Any:
-    """Discovery on a run's scores, made first where the run has none of that split."""
+def find_pairs(
+    run: str, *, to: str, split: str, axes: Sequence[str] | None, learned: Any = None, **settings: Any
+) -> Any:
+    """Discovery on a run's scores, made first where the run has none of that split; learned axes likewise.
+
+    What is learned goes to ``to/learned``, a view of the run's data (``c2al.data.view``); ``learned`` has the options
+    of ``c2al.training.learned_axes`` and ``settings`` those of ``c2al.cohorts.discover``.
+    """
+    from dataclasses import replace
+
     from omegaconf import OmegaConf
 
     from c2al.cohorts.discover import discover as search
+    from c2al.data.scan import read_columns
+    from c2al.training.learned_axes import Options, learn, missing, with_short_names
 
     path = Path(run)
     if not (path / "config.yaml").exists():
@@ -75,9 +89,20 @@ def find_pairs(run: str, *, to: str, split: str, axes: Sequence[str] | None, **s
         from c2al.training.evaluate_run import evaluate_run
 
         evaluate_run(run, split=split, step=None, axes=None)
-    schema = Schema.load(OmegaConf.load(path / "config.yaml").data.path)
-    names = list(axes) if axes else [axis.name for axis in schema.axes]
-    found = search(scores=str(path / "scores" / f"{split}.parquet"), schema=schema, axes=names, **settings)
+    folder = OmegaConf.load(path / "config.yaml").data.path
+    schema = Schema.load(folder)
+    names = with_short_names(axes) if axes else [axis.name for axis in schema.axes]
+    ids = {}
+    if new := missing(names, schema):
+        folder = f"{to.rstrip('/')}/learned"
+        given = dict(learned or {})
+        options = Options(given.get("cohorts", 5), tuple(given.get("columns") or ()), settings.get("seed", 0))
+        schema = learn(run, new, to=folder, options=options)
+        columns = read_columns(folder, split, axes=new)
+        ids = {name: columns[schema.axis(name).column] for name in new}
+    scores = str(path / "scores" / f"{split}.parquet")
+    found = search(scores=scores, schema=schema, axes=names, learned=ids, **settings)
+    found = replace(found, view=folder if found.words else None)
     found.save(to)
     return found
 

@@ -76,6 +76,24 @@ def test_discover_makes_the_scores_that_are_missing(run, tmp_path):
     assert runs.metrics_of(copy) == metrics, "the run is as it was"
 
 
+def test_learned_cohorts_are_trained_on_through_their_view(run, tiny_rows, tmp_path, capsys):
+    own = [f"to={tmp_path}/found", "min_rows=20", "num_permutations=19", "num_bootstraps=20", "axes=[learned]"]
+    assert verbs.discover(compose("discover", [f"run={run}", *own, "learned.cohorts=2"])) == 0
+    printed = capsys.readouterr().out
+    assert "kmeans 1: " in printed
+    assert "tree 2: " in printed
+    words = runs.overrides(
+        tiny_rows, tmp_path / "run", "method=c2al", f"cohorts.pair={tmp_path}/found/pairs.json", "training.steps=2"
+    )
+    assert verbs.train(compose("config", words)) == 0
+    config = runs.report_of(tmp_path / "run")["config"]
+    assert config["data"]["path"] == f"{tmp_path}/found/learned"
+    assert config["data"]["axes"] == ["segment", "region", "device", "activity"], "as other runs report them"
+    chosen = ("method=c2al", "cohorts.axis=learned_kmeans", "cohorts.head=kmeans 1", "cohorts.tail=kmeans 2")
+    report = runs.trained(f"{tmp_path}/found/learned", tmp_path / "other", *chosen, "training.steps=2")
+    assert "kmeans 2" in report["metrics"]["test"]["cohorts"]["learned_kmeans"]
+
+
 def plan(rows, *own):
     return verbs.plan(compose("plan", [f"data.path={rows}", "data.prepare=null", "parallel.world_size=4", *own]))
 

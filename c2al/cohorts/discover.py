@@ -6,14 +6,16 @@ an interval, and a p value corrected over all pairs of all axes (``c2al.cohorts.
 hypothesis), and pairs that may be chance are ranked under those that are not.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from c2al.cohorts import resampling
+from c2al.cohorts.borne_out import borne_out
 from c2al.cohorts.divergence import DIVERGENCES, named, of_shift
 from c2al.cohorts.pairs import Discovery, Pair, Side, load_pair
 from c2al.cohorts.scores import Scores, read_scores
@@ -53,6 +55,7 @@ def discover(
     scores: str,
     schema: Schema,
     axes: Sequence[str],
+    learned: Mapping[str, np.ndarray] | None = None,
     divergence: str = "js",
     num_bins: int = 50,
     min_rows: int = 1000,
@@ -73,6 +76,11 @@ def discover(
     predictions by ``negligible`` standard deviations would give. The p value alone would not do: it speaks of the rows
     and not of the training, and every trained model has fitted some noise to every cohort. On synthetic rows without
     contrast a logistic regression (320,000 rows) did so by 0.05 standard deviations, with Holm's p at 0.004.
+
+    A pair of an axis that was learned from a model, on other rows than these, or of one crossed with it, must also be
+    borne out by the labels (``c2al.cohorts.borne_out``): the share that surely is, at ``alpha`` over all such pairs, is
+    what is left of the predicted difference to be compared. ``learned`` are ids by axis and row, where the scores were
+    written before the axis was learned.
     """
     _check("num_bins", num_bins, least=2, most=1000)
     _check("num_permutations", num_permutations, least=19, most=1_000_000)
@@ -92,7 +100,7 @@ def discover(
         alpha=alpha,
         negligible=negligible,
     )
-    read = read_scores(scores, schema=schema, axes=chosen, num_bins=num_bins)
+    read = read_scores(scores, schema=schema, axes=chosen, num_bins=num_bins, learned=learned)
     found: list[_Found] = []
     left_out: list[dict[str, Any]] = []
     for axis in chosen:
@@ -104,8 +112,9 @@ def discover(
             value="; ".join(f"{x['axis']} {x['cohort']}: {x['rows']:,} rows" for x in left_out[:4]) or "none",
             remedy="lower min_rows or min_positives, or choose coarser axes",
         )
+    found = _borne_out(found, read, [axis for axis in chosen if _learned(axis, schema)], settings)
     least = of_shift(divergence, shift=negligible, std=read.std)
-    ranked = _rank(found, least, settings)
+    ranked = _rank(found, read.std, settings)
     return Discovery(
         axes=tuple(axis.name for axis in chosen),
         divergence=divergence,
@@ -114,6 +123,11 @@ def discover(
         bins=tuple(read.edges.tolist()),
         histograms=tuple(one.histogram for one in ranked[:_NUM_HISTOGRAMS]),
         left_out=tuple(left_out),
+        words={
+            part.name: dict(zip(part.cohorts, part.words, strict=True))
+            for axis in chosen
+            for part in _learned(axis, schema)
+        },
         settings={**asdict(settings), "least": least, "unit": "row" if read.unit is None else (schema.unit or "unit")},
     )
 
@@ -245,10 +259,35 @@ def _p(
     )
 
 
-def _rank(found: list[_Found], least: float, settings: _Settings) -> list[_Found]:
+def _learned(axis: CohortAxis, schema: Schema) -> list[CohortAxis]:
+    """The learned axes in an axis: itself, or of those that it crosses."""
+    return [each for each in map(schema.axis, axis.crosses or (axis.name,)) if each.kind == "learned"]
+
+
+def _borne_out(found: list[_Found], read: Scores, axes: Sequence[CohortAxis], settings: _Settings) -> list[_Found]:
+    """Ask the labels about the pairs of learned axes; the lower bounds hold for all of them at once (Bonferroni)."""
+    by_name = {axis.name: axis for axis in axes}
+    num = sum(one.pair.axis in by_name for one in found)
+    errors = float(stats.norm.ppf(1 - settings.alpha / max(1, num)))
+    asked = []
+    for one in found:
+        if axis := by_name.get(one.pair.axis):
+            ids, head = read.ids[axis.name], axis.id_of(one.pair.head.name)
+            rows = np.flatnonzero((ids == head) | (ids == axis.id_of(one.pair.tail.name)))
+            unit = None if read.unit is None else read.unit[rows]
+            share, error = borne_out(read.logit[rows], read.label[rows], read.weight[rows], unit, ids[rows] == head)
+            one = replace(one, pair=replace(one.pair, borne_out=(share, share - errors * error)))
+        asked.append(one)
+    return asked
+
+
+def _rank(found: list[_Found], std: float, settings: _Settings) -> list[_Found]:
     """Holm over all pairs of all axes; the significant ones first, each part by the divergence."""
     tested = []
     for one, p in zip(found, resampling.holm(np.array([one.pair.p for one in found])), strict=True):
-        significant = bool(p <= settings.alpha and one.pair.interval[0] > least)
+        borne = min(one.pair.borne_out[1], 1.0) if one.pair.borne_out else 1.0
+        shift = settings.negligible / borne if borne > 0 else np.inf
+        over = borne > 0 and one.pair.interval[0] > of_shift(settings.divergence, shift=shift, std=std)
+        significant = bool(p <= settings.alpha and over)
         tested.append(replace(one, pair=replace(one.pair, p_holm=float(p), significant=significant)))
     return sorted(tested, key=lambda one: (not one.pair.significant, -one.pair.divergences[settings.divergence]))

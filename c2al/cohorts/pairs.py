@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 import fsspec
@@ -31,7 +31,8 @@ class Pair:
     """Two cohorts of an axis; ``head`` is the one with the higher mean prediction.
 
     ``interval`` and the p values are those of the divergence ranked by; ``excess`` is how much of it is over the mean
-    under the null hypothesis, where it is not 0 but grows as cohorts shrink.
+    under the null hypothesis, where it is not 0 but grows as cohorts shrink. ``borne_out``, of learned cohorts only,
+    is the share of the predicted difference that the labels show, and its lower bound.
     """
 
     axis: str
@@ -43,6 +44,7 @@ class Pair:
     p: float
     p_holm: float
     significant: bool
+    borne_out: tuple[float, float] | None = None
 
     def plain(self) -> dict[str, Any]:
         """For JSON: the two sides flattened, ``head`` and ``tail`` their names, ``head_rows`` and so on."""
@@ -60,7 +62,8 @@ class Discovery:
     """All pairs, best first: the significant ones by their divergence, then the others by theirs.
 
     ``bins`` are the edges of the histograms in log10 of the probability; ``histograms[i]`` holds the first few pairs'
-    shares of weight per bin; ``left_out`` says which cohorts were too small to compare, and in what.
+    shares of weight per bin; ``left_out`` says which cohorts were too small to compare, and in what. ``words[axis]``
+    describes the cohorts of a learned axis; ``view`` is the folder by which training sees them (``c2al.data.view``).
     """
 
     axes: tuple[str, ...]
@@ -71,6 +74,8 @@ class Discovery:
     histograms: tuple[dict[str, Any], ...]
     left_out: tuple[dict[str, Any], ...]
     settings: dict[str, Any]
+    words: dict[str, dict[str, str]] = field(default_factory=dict)
+    view: str | None = None
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""
@@ -109,6 +114,11 @@ def load_pair(path: str, index: int = 0) -> tuple[str, str, str]:
     if not 0 <= index < len(names):
         raise DataError(f"the file holds {len(names)} pairs", file=path, value=index, remedy="choose a smaller index")
     return names[index]
+
+
+def load_view(path: str) -> str | None:
+    """The view by which training sees the learned cohorts of a ``pairs.json``; None where it holds none."""
+    return _read(path, lambda found: found.get("view"))
 
 
 def least_divergent(path: str) -> tuple[str, str, str]:

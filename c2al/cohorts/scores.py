@@ -1,6 +1,6 @@
 """A run's ``scores/<split>.parquet`` for comparing cohorts: read whole, checked, binned by log-scaled prediction."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import fsspec
@@ -21,6 +21,7 @@ class Scores:
 
     label: np.ndarray
     weight: np.ndarray
+    logit: np.ndarray
     probability: np.ndarray
     unit: np.ndarray | None
     ids: dict[str, np.ndarray]
@@ -29,11 +30,25 @@ class Scores:
     std: float
 
 
-def read_scores(path: str, *, schema: Schema, axes: Sequence[CohortAxis], num_bins: int) -> Scores:
-    """Read the columns that these axes need; a DataError names the column, and the value, that does not fit."""
+def read_scores(
+    path: str,
+    *,
+    schema: Schema,
+    axes: Sequence[CohortAxis],
+    num_bins: int,
+    learned: Mapping[str, np.ndarray] | None = None,
+) -> Scores:
+    """Read the columns that these axes need; a DataError names the column, and the value, that does not fit.
+
+    ``learned`` are ids by axis, row by row, of axes that were not there when the scores were written.
+    """
+    learned = learned or {}
     stored = {name: schema.axis(name) for axis in axes for name in axis.crosses or (axis.name,)}
-    table = _columns(path, [axis.column for axis in stored.values()], needs_unit=schema.unit is not None)
-    ids = {name: _ids(table, axis, path) for name, axis in stored.items()}
+    needed = [axis.column for name, axis in stored.items() if name not in learned]
+    table = _columns(path, needed, needs_unit=schema.unit is not None)
+    ids = {name: _ids(table, axis, path) if name not in learned else learned[name] for name, axis in stored.items()}
+    if any(len(each) != table.num_rows for each in ids.values()):
+        raise DataError("the scores are of other rows than the learned cohorts", file=path, remedy=_AGAIN)
     logit, weight = (table[name].to_numpy().astype(np.float64) for name in ("logit", "weight"))
     label = table["label"].to_numpy()
     _refuse(path, "logit", logit, ~np.isfinite(logit), "the run diverged: train it again")
@@ -44,6 +59,7 @@ def read_scores(path: str, *, schema: Schema, axes: Sequence[CohortAxis], num_bi
     return Scores(
         label=label.astype(bool),
         weight=weight,
+        logit=logit,
         probability=10**log10_probability,
         unit=table["unit"].to_numpy() if "unit" in table.column_names else None,
         ids={axis.name: _of_axis(axis, ids, stored) for axis in axes},

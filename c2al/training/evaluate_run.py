@@ -1,6 +1,8 @@
 """``c2al evaluate``: a finished run's model on a split, from its checkpoint."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,9 @@ from c2al.training.run_folder import RunFolder
 from c2al.training.train import Training
 
 
-def evaluate_run(run: str, *, split: str, step: int | None, axes: list[str] | None) -> dict[str, Any]:
-    """Metrics of the split; writes ``scores/<split>.parquet`` and ``evaluation_<split>.json`` into the run's folder.
-
-    What is of a ``step`` asked for has ``_step_<step>`` in its names: the run's own scores stay what they are.
-    """
+@contextmanager
+def loaded_run(run: str, *, step: int | None = None) -> Iterator[tuple[Training, RunFolder]]:
+    """A finished run's parts, with the weights that its report is of, or those of a step."""
     path = Path(run) / "config.yaml"
     if not path.exists():
         raise DataError("no run there", file=run, remedy="mend run=…: a folder that `c2al train` made")
@@ -34,7 +34,17 @@ def evaluate_run(run: str, *, split: str, step: int | None, axes: list[str] | No
             raise DataError("the run has no complete checkpoint", file=run, remedy="train it, or resume=true")
         if step is None and config.training.early_stopping and progress["best_step"] is not None:
             training.checkpoints.load(progress["best_step"], only_weights=True)  # what the report is of
-        names = list(axes or training.axes)
+        yield training, folder
+
+
+def evaluate_run(run: str, *, split: str, step: int | None, axes: list[str] | None) -> dict[str, Any]:
+    """Metrics of the split; writes ``scores/<split>.parquet`` and ``evaluation_<split>.json`` into the run's folder.
+
+    What is of a ``step`` asked for has ``_step_<step>`` in its names: the run's own scores stay what they are.
+    """
+    with loaded_run(run, step=step) as (training, folder):
+        config, ranks = training.config, training.ranks
+        names = list(training.axes if axes is None else axes)
         suffix = "" if step is None else f"_step_{step}"
         metrics = evaluate_splits(
             training.sharded,

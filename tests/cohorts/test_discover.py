@@ -7,7 +7,7 @@ from scipy.spatial.distance import jensenshannon
 
 from c2al.cohorts.discover import discover
 from c2al.cohorts.divergence import DIVERGENCES
-from c2al.schema import DataError
+from c2al.schema import CohortAxis, DataError
 
 AXES = ["revenue", "age", "surface", "age_x_surface"]
 quick = partial(discover, min_rows=300, min_positives=10, num_permutations=499, num_bootstraps=100)
@@ -146,3 +146,44 @@ def test_rows_in_no_cohort_are_not_compared(schema, made, write):
 def test_bad_settings_are_refused_before_the_file_is_read(schema, setting, message):
     with pytest.raises(DataError, match=message):
         discover(**{"scores": "/nowhere", "schema": schema, "axes": ["age"], **setting})
+
+
+def learned_schema(schema):
+    words = ("more age=55+ (0.4 against 0.3 of all)", "no column sets it apart")
+    return replace(
+        schema, axes=(*schema.axes, CohortAxis("learned_kmeans", ("kmeans 1", "kmeans 2"), "learned", words=words))
+    )
+
+
+@pytest.mark.parametrize("real", [True, False])
+def test_a_learned_pair_is_sure_only_where_labels_bear_it_out(schema, made, write, real):
+    """Cohorts of units by their own predictions: they differ in these, whether or not the labels do."""
+    columns = made(num_units=2000)
+    mean = np.bincount(columns["unit"], columns["logit"], 2000) / np.bincount(columns["unit"], minlength=2000).clip(1)
+    ids = (mean > np.median(mean))[columns["unit"]].astype(np.int16)
+    if not real:
+        columns["label"] = np.random.default_rng(0).permutation(columns["label"])
+        columns["weight"] = np.where(columns["label"], 1.0, 4.0).astype(np.float32)
+    find = partial(quick, scores=write(columns), schema=learned_schema(schema), axes=["age", "learned_kmeans"])
+    found = find(learned={"learned_kmeans": ids})
+    first = next(pair for pair in found.pairs if pair.axis == "learned_kmeans")
+    assert first.p_holm < 1e-3
+    assert first.interval[0] > found.settings["least"]
+    assert first.significant == real
+    share, least = first.borne_out
+    assert share == pytest.approx(float(real), abs=0.25)
+    assert least < share
+    assert all(pair.borne_out is None for pair in found.pairs if pair.axis == "age")
+    assert found.words["learned_kmeans"]["kmeans 1"].startswith("more age=55+")
+    write(columns | {"cohort_learned_kmeans": ids})
+    assert find() == found, "stored with the scores, as a run on a view writes them"
+
+
+def test_learned_cohorts_of_other_rows_are_refused(schema, made, write):
+    with pytest.raises(DataError, match="other rows than the learned cohorts"):
+        quick(
+            scores=write(made()),
+            schema=learned_schema(schema),
+            axes=["learned_kmeans"],
+            learned={"learned_kmeans": np.zeros(7, np.int16)},
+        )

@@ -1,9 +1,11 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from c2al.cohorts.discover import discover, load_pair
+from c2al.cohorts.discover import discover
+from c2al.cohorts.pairs import load_pair, load_view
 from c2al.schema import DataError
 
 
@@ -65,3 +67,13 @@ def test_a_name_may_hold_any_letter(found, tmp_path):
     text = (tmp_path / "pairs.json").read_text(encoding="utf-8").replace("top 10%", "größte × 10 %")
     (tmp_path / "pairs.json").write_text(text, encoding="utf-8")
     assert load_pair(str(tmp_path / "pairs.json"))[1] == "größte × 10 %"
+
+
+def test_the_view_of_learned_cohorts(found, tmp_path):
+    path = str(tmp_path / "pairs.json")
+    found.save(str(tmp_path))
+    assert load_view(path) is None
+    replace(found, words={"revenue": {"top 10%": "spend 2.0 sd above"}}, view="out/learned").save(str(tmp_path))
+    assert load_view(path) == "out/learned"
+    (tmp_path / "pairs.json").write_text('{"pairs": []}')
+    assert load_view(path) is None, "written before there were learned axes"
