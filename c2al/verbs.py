@@ -182,7 +182,9 @@ def study(config: Any, compose: Callable[[str, list[str]], Any], words: Sequence
     ensure_data(config)
 
     def compose_run(own: Sequence[str]) -> dict[str, Any]:
-        run = OmegaConf.to_container(compose("study", [*overrides, *own, "overwrite=false"]), resolve=True)
+        composed = compose("study", [*overrides, *own, "overwrite=false"])
+        use_learned(composed)  # as the run itself would
+        run = OmegaConf.to_container(composed, resolve=True)
         assert isinstance(run, dict)
         return {str(key): value for key, value in run.items() if key != "study"}
 
