@@ -171,12 +171,13 @@ def study(config: Any, compose: Callable[[str, list[str]], Any], words: Sequence
     from c2al.analysis.report import write_report
     from c2al.analysis.study import Plan, run_study
     from c2al.analysis.verdict import terminal_table
+    from c2al.training.learned_axes import use_learned
     from c2al.training.lock import restarted
 
     options = config.study
     overrides = [word for word in words if not word.startswith(("study.", "-"))]
     if config.overwrite and not restarted():
-        for name in ("runs", "study.json", "pairs.json", "pairs.png", "report.html", "report.md"):
+        for name in ("runs", "study.json", "pairs.json", "pairs.png", "learned", "report.html", "report.md"):
             old = Path(options.dir, name)  # what a study makes, and nothing else that the folder may hold
             shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
     ensure_data(config)

@@ -96,9 +96,8 @@ def _pair_files(config: DictConfig) -> list[str]:
     """The files of pairs that the method takes cohorts from."""
     if not (config.method.heads or config.method.get("rows")):
         return []
-    entries = [
-        entry.get("pair") if OmegaConf.is_config(entry) else entry for entry in config.cohorts.get("pairs") or []
-    ]
+    given = list(config.cohorts.get("pairs") or [])
+    entries = [entry.get("pair") if OmegaConf.is_config(entry) else entry for entry in given]
     return [file for file in [config.cohorts.pair, *entries] if file]
 
 

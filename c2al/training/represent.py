@@ -62,7 +62,7 @@ class UnitMeans(AbstractContextManager):
         ranker = next(module for module in sharded.modules() if isinstance(module, Ranker))
         self._hooks = [
             ranker.interaction.register_forward_hook(self._take),
-            ranker.register_forward_hook(self._add),
+            sharded.register_forward_hook(self._add),
         ]
 
     def _take(self, _: nn.Module, __: Any, z_BE: torch.Tensor) -> None:

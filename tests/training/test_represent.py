@@ -29,7 +29,7 @@ class Model(nn.Module):
         self.module.ranker = Ranker(Dense(), nn.Identity(), nn.Linear(3, 2))
 
     def forward(self, batch):
-        return torch.zeros(()), (torch.zeros(2), self.module.ranker(batch))
+        return torch.zeros(()), (torch.zeros(2), self.module.ranker.heads(self.module.ranker.represent(batch)))
 
 
 @pytest.fixture
@@ -60,7 +60,8 @@ def test_means_over_all_rows_of_a_unit(tiny_rows, ranks, tmp_path, world_size):
         np.testing.assert_allclose(z_UE[index], expected, rtol=1e-5, atol=1e-6)
     assert [path.name for path in tmp_path.iterdir()] == ["units.npz"]
     model(next(iter(reader.batches())))
-    assert not model.module.ranker._forward_hooks, "watched no longer"
+    watched = [model._forward_hooks, model.module.ranker.interaction._forward_hooks]
+    assert not any(watched), "no longer"
 
 
 def test_of_a_finished_run(whole_run):
