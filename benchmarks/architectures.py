@@ -2,33 +2,30 @@
 
     python -m benchmarks.architectures
     python -m benchmarks.architectures --cells wukong/c2al dhen/c2al --threads 1
-    python -m benchmarks.architectures --print benchmarks/results/architectures_….json --into docs/models.md
+    python -m benchmarks.page benchmarks/results/architectures_….json --into docs/models.md
 
 A cell is a model and a method. Without ``--cells``: every model with baseline and C2AL, and DHEN with every method.
 Each takes turns with the DHEN baseline, a block of steps each, the whole way (reader, pipeline, fused tables,
 optimizers), and the ratio is the median over rounds. FLOPs are torch's count of the dense part's matrix products,
 forward and backward. The rows are random, with columns and table sizes like those of ``source=complete_journey``.
-``--into`` writes the table of a result between the two marks of a page.
 """
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from rich.table import Table
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.architecture_lines import architecture_table
 from benchmarks.record import record
-from benchmarks.rows import write_rows
-from benchmarks.training import LONGEST_BAG, _schema
+from benchmarks.rows import Ids, write_rows
+from benchmarks.shapes import JOURNEY_LONGEST_BAG, schema
 from c2al.cli import CONF, compose
 from c2al.model import Ranker, num_parameters
 from c2al.parallel import ranks as process_group
@@ -37,17 +34,7 @@ from c2al.training.run_folder import RunFolder
 from c2al.training.train import Training
 
 REFERENCE = "dhen/baseline"
-START, END = "<!-- results -->", "<!-- end of results -->"
 WINDOW_STEPS = 16  # short, so that reading ahead never rests
-COLUMNS = {  # of the table
-    "parameters, dense": lambda cell: f"{cell['parameters']['dense']:,}",
-    "in tables": lambda cell: f"{cell['parameters']['tables']:,}",
-    "kFLOP a row, forward": lambda cell: f"{cell['flops_per_row']['forward'] / 1e3:,.0f}",
-    "and backward": lambda cell: f"{cell['flops_per_row']['step'] / 1e3:,.0f}",
-    "rows/s": lambda cell: f"{cell['rows_per_s']:,}",
-    "step / DHEN baseline's": lambda cell: f"{cell['ratio']['median']:.2f}",
-    "rounds, lowest to highest": lambda cell: f"{cell['ratio']['low']:.2f} to {cell['ratio']['high']:.2f}",
-}
 
 
 class Cell:
@@ -91,24 +78,20 @@ class Cell:
 
 
 def main(words: list[str] | None = None) -> None:
-    """Measure, print and record; or print what was recorded."""
+    """Measure, print and record."""
     settings = _settings(words)
-    if settings.print:
-        _show(json.loads(settings.print.read_text()), settings.into)
-        return
     with tempfile.TemporaryDirectory() as temporary:
         settings.data = f"{temporary}/data"
-        write_rows(settings.data, _schema(), settings.rows, longest_bag=LONGEST_BAG, splits=("train", "validation"))
+        rows = {"train": settings.rows, "validation": settings.rows}
+        write_rows(settings.data, schema("journey", 0), rows, Ids(longest_bag=JOURNEY_LONGEST_BAG))
         ranks = process_group.start(threads=settings.threads)
         try:
             cells = {name: _measure(name, settings, temporary, ranks) for name in settings.cells}
         finally:
             process_group.stop()
     settings.data = "random rows"
-    kept = {name: value for name, value in vars(settings).items() if name not in ("print", "into")}
-    found = {"settings": kept, "reference": REFERENCE, "cells": cells}
-    Console().print(_table(cells))
-    print(record("architectures", found))
+    Console().print(architecture_table(cells))
+    print(record("architectures", {"settings": vars(settings), "reference": REFERENCE, "cells": cells}))
 
 
 def _measure(name: str, settings: argparse.Namespace, temporary: str, ranks: Ranks) -> dict[str, Any]:
@@ -133,38 +116,6 @@ def _measure(name: str, settings: argparse.Namespace, temporary: str, ranks: Ran
     }
 
 
-def _table(cells: dict[str, Any]) -> Table:
-    table = Table("model/method", title="One process; ratios are medians over rounds")
-    for column in COLUMNS:
-        table.add_column(column, justify="right")
-    for name, cell in cells.items():
-        table.add_row(name, *(show(cell) for show in COLUMNS.values()))
-    return table
-
-
-def markdown(found: dict[str, Any]) -> str:
-    """The table of a result, with where and how it was measured."""
-    hardware, settings = found["hardware"], found["settings"]
-    machine = hardware.get("gpu", f"{hardware['processor']}, {settings['threads'] or hardware['cores']} threads")
-    lines = [["model/method", *COLUMNS], ["---", *["--:"] * len(COLUMNS)]]
-    lines += [[name, *(show(cell) for show in COLUMNS.values())] for name, cell in found["cells"].items()]
-    about = f"{machine}; batch {settings['batch_size']:,}, {settings['rounds']} rounds of {settings['steps']} steps; "
-    about += f"torch {found['versions']['torch']}, {found['date'][:10]}, commit {found['commit']}."
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{about}\n"
-
-
-def _show(found: dict[str, Any], page: Path | None) -> None:
-    """Print it, or put it between the marks of a page."""
-    if page is None:
-        print(markdown(found))
-        return
-    before, _, rest = page.read_text(encoding="utf-8").partition(START)
-    _, end, after = rest.partition(END)
-    if not end:
-        raise SystemExit(f"{page} has not both marks, {START} and {END}")
-    page.write_text(f"{before}{START}\n\n{markdown(found)}\n{END}{after}", encoding="utf-8")
-
-
 def _all_cells() -> list[str]:
     """Every model with and without the cohort heads, and DHEN with every other method."""
     models, methods = (sorted(path.stem for path in (CONF / group).glob("*.yaml")) for group in ("model", "method"))
@@ -181,8 +132,6 @@ def _settings(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--set", nargs="+", default=[], dest="overrides", help="config keys, e.g. model.dim=32")
-    parser.add_argument("--print", type=Path, help="a result, to be printed as Markdown; nothing is measured")
-    parser.add_argument("--into", type=Path, help="a page with both marks, in place of the terminal")
     return parser.parse_args(words)
 
 

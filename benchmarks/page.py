@@ -1,4 +1,4 @@
-"""Results of ``sharding_plans`` and ``scaling`` as Markdown, with their pictures; into a page if there is one.
+"""Results of ``sharding_plans``, ``scaling`` and ``architectures`` as Markdown, with pictures; into a page if there is one.
 
     python -m benchmarks.page benchmarks/results/sharding_plans_*.json benchmarks/results/scaling_*.json
     python -m benchmarks.page benchmarks/results/sharding_plans_*.json --into docs/benchmarks.md
@@ -11,6 +11,7 @@ import json
 import os
 from pathlib import Path
 
+from benchmarks.architecture_lines import architecture_markdown
 from benchmarks.plan_lines import markdown
 from benchmarks.scaling_lines import scaling_markdown
 
@@ -20,6 +21,8 @@ START, END = "<!-- results -->", "<!-- end of results -->"
 def section(path: Path, *, beside: Path) -> str:
     """One result: a heading, its picture by a path from where the page is, and its tables."""
     found = json.loads(path.read_text())
+    if found["what"] == "architectures":
+        return architecture_markdown(found)
     kind = "Scaling" if found["what"].startswith("scaling") else "Plans"
     picture = os.path.relpath(path.with_suffix(".png"), beside)
     shown = f"![{found['what']}]({picture})\n\n" if path.with_suffix(".png").exists() else ""
