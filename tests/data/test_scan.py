@@ -1,9 +1,12 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from c2al.cohorts.at_random import assign, random_axis
+from c2al.data.reader import Reader
 from c2al.data.scan import read_columns
 from c2al.schema import DataError, Schema
 
@@ -39,3 +42,22 @@ def test_errors(prepared: Prepared) -> None:
     assert len(read_columns(folder, "train", ["unit"])["unit"]) == 20  # columns not asked for are not read
     with pytest.raises(DataError, match=r"label other than 0 or 1 in row 4 of the row group .*part-00001.*value 3"):
         read_columns(folder, "train", ["clicked"])
+
+
+@pytest.mark.parametrize("unit", ["unit", None])
+def test_random_cohorts_are_the_readers_own(prepared: Prepared, unit: str | None) -> None:
+    """By unit, or by row number where there is none; whichever rank reads a row, and in whatever order."""
+    folder, _ = prepared(100)
+    replace(Schema.load(folder), unit=unit).save(folder)
+    units = read_columns(folder, "train", ["unit"])["unit"] if unit else np.arange(100)
+    axis = random_axis(units, head_rows=40, tail_rows=30, seed=1)
+    ids = read_columns(folder, "train", ["clicked"], axes=[axis])["cohort_random"]
+    np.testing.assert_array_equal(ids, assign(units, axis))
+    assert {0, 1} <= set(ids.tolist())
+    for rank in range(2):
+        part = Reader(
+            folder=folder, split="train", batch_size=8, axes=["age", axis], rank=rank, world_size=2, shuffle=True
+        )
+        for batch in part.batches():
+            real = batch.row_B >= 0
+            np.testing.assert_array_equal(batch.cohort_BA[real, 1], ids[batch.row_B[real]])

@@ -107,7 +107,7 @@ def test_curves_hold_the_numbers_of_the_metrics(tmp_path):
             folder.log_metrics({"step": step, "epoch": 0, "split": "train", "loss": 1 / step, "losses": [1.0]})
         folder.log_metrics({"step": 20, "epoch": 0, "split": "validation", "ne": 0.9, "auc": None})
     curves = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
-    assert set(curves.Tags()["scalars"]) == {"train/loss", "validation/ne"}
+    assert set(curves.Tags()["scalars"]) == {"train/loss", "train/losses/0", "validation/ne"}
     assert [(event.step, event.value) for event in curves.Scalars("train/loss")] == [
         (10, pytest.approx(0.1)),
         (20, pytest.approx(0.05)),
