@@ -34,22 +34,30 @@ def found_histogram(pairs: dict[str, Any], pair: dict[str, str]) -> list[Figure]
 def score_histograms(
     runs: dict[str, dict[str, Path]], *, split: str, pair: dict[str, str], schema: Schema
 ) -> list[Figure]:
-    """Predictions of head and tail on a split, one chart for each arm, from the arm's first seed."""
+    """Predictions of head and tail on a split, one chart for each arm, from the arm's first seed.
+
+    The rows' cohorts are taken from any arm whose scores have them: of a learned axis, a baseline's have not.
+    """
     axis = schema.axis(pair["axis"])
     stored = [schema.axis(name).column for name in axis.crosses] or [axis.column]
+    firsts = {
+        arm: next(iter(by_seed.values()), Path()) / "scores" / f"{split}.parquet" for arm, by_seed in runs.items()
+    }
+    paths = {arm: path for arm, path in firsts.items() if path.exists()}
+    source = next((path for path in paths.values() if set(stored) <= set(pq.read_schema(path).names)), None)
+    if source is None:
+        return []
+    cohorts = pq.read_table(source, columns=stored)
+    ids = axis_ids(schema, axis, {name: cohorts.column(name).to_numpy() for name in stored})
+    inside = {side: ids == axis.id_of(pair[side]) for side in ("head", "tail")}
     edges, densities = np.array([]), {}
-    for arm, by_seed in runs.items():
-        path = next((run / "scores" / f"{split}.parquet" for run in by_seed.values()), None)
-        if path is None or not path.exists():
-            continue
-        table = pq.read_table(path, columns=["logit", "weight", *stored])
-        columns = {name: table.column(name).to_numpy() for name in table.column_names}
-        log10_p = -np.logaddexp(0, -columns["logit"].astype(np.float64)) / np.log(10)
+    for arm, path in paths.items():
+        table = pq.read_table(path, columns=["logit", "weight"])
+        weight = table.column("weight").to_numpy()
+        log10_p = -np.logaddexp(0, -table.column("logit").to_numpy().astype(np.float64)) / np.log(10)
         if not len(edges):
             edges = np.linspace(float(np.quantile(log10_p, 0.0005)), float(np.quantile(log10_p, 0.9995)), num=51)
-        ids = axis_ids(schema, axis, columns)
-        inside = {side: ids == axis.id_of(pair[side]) for side in ("head", "tail")}
-        densities[arm] = {s: histogram(log10_p[rows], edges, columns["weight"][rows]) for s, rows in inside.items()}
+        densities[arm] = {side: histogram(log10_p[rows], edges, weight[rows]) for side, rows in inside.items()}
     top = max((density.max() for sides in densities.values() for density in sides.values()), default=1.0)
     name = f"{split} split, one seed"
     return [

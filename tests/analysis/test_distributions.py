@@ -1,8 +1,10 @@
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from c2al.analysis.curves import run_paths
@@ -29,6 +31,20 @@ def test_score_histograms_one_for_each_arm(fake_study):
     crossed = {"axis": "age_x_surface", "head": "45-54 × mailer", "tail": "25-44 × display"}
     assert len(score_histograms(run_paths(study, folder), split="test", pair=crossed, schema=schema)) == 2
     assert score_histograms(run_paths(study, folder), split="validation", pair=study["pair"], schema=schema) == []
+
+
+def test_cohorts_that_only_one_arm_knows(fake_study, tmp_path):
+    """A baseline that was trained before the axis was learned."""
+    study, folder = fake_study
+    schema = Schema.load(study["data"]["path"])
+    column = schema.axis(study["pair"]["axis"]).column
+    expected = score_histograms(run_paths(study, folder), split="test", pair=study["pair"], schema=schema)
+    copy = shutil.copytree(folder, tmp_path / "study")
+    paths = run_paths(study, str(copy))
+    for arm, left in (("baseline", expected), ("c2al", [])):
+        path = next(iter(paths[arm].values())) / "scores" / "test.parquet"
+        pq.write_table(pq.read_table(path).drop_columns([column]), path)
+        assert score_histograms(paths, split="test", pair=study["pair"], schema=schema) == left
 
 
 def test_head_lies_right_of_tail(fake_study):
