@@ -78,9 +78,10 @@ def words(found: Mapping[str, Any]) -> list[str]:
     unequal = [name for name, plan in found["plans"].items() if not plan["equal"]]
     plans = found["plans"].values()
     farthest = max(max(plan["distance"], plan["stock_distance"] or 0.0) for plan in plans)
+    beside = ", the plain loop's too" if settings["stock"] else ""
     finals = [plan["final_loss"] for plan in plans]
     lines.append(
-        f"losses of the first {losses['compared']} steps within {farthest:.1e}, the plain loop's too "
+        f"losses of the first {losses['compared']} steps within {farthest:.1e}{beside} "
         f"({losses['tolerance']:.0e} allowed): "
         + (f"{', '.join(unequal)} did NOT train what the others did" if unequal else "all plans train the same thing")
         + f"; final losses, after {losses['steps']} steps, within {max(finals) / min(finals) - 1:.1e}"
@@ -103,7 +104,8 @@ def words(found: Mapping[str, Any]) -> list[str]:
             f"TorchRec's planner on the tables' share of a step: rank correlation {correlation:.2f} over plans"
         )
     chosen = found["recommended"]
-    return [*lines, f"recommended: parallel={chosen['plan']}: {chosen['reason']}"]
+    named = f"parallel={chosen['plan']}" if chosen["plan"] else "none"
+    return [*lines, f"recommended: {named}: {chosen['reason']}"]
 
 
 def markdown(found: Mapping[str, Any]) -> str:

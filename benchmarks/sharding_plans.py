@@ -30,7 +30,17 @@ from benchmarks.plan_bars import draw
 from benchmarks.plan_findings import beside_estimate, equal_losses, plan_findings, recommended
 from benchmarks.plan_lines import plan_tables, words
 from benchmarks.record import record
-from benchmarks.wanted import SETTINGS, Measuring, PlansWanted, config_for, cores, make_rows, parse, shapes_of
+from benchmarks.wanted import (
+    SETTINGS,
+    TOLERANCES,
+    Measuring,
+    PlansWanted,
+    config_for,
+    cores,
+    make_rows,
+    parse,
+    shapes_of,
+)
 from c2al.parallel.quiet import silence
 from c2al.schema import DataError, Schema
 
@@ -73,8 +83,9 @@ def _measured(wanted: PlansWanted, others: Sequence[str], threads: int, folder: 
     configs = {name: _as_plain(_of_plan(config, name)) for name in names}
     rounds = list(_rounds(wanted, configs, threads, folder))
     rows = wanted.world_size * config.training.batch_size
+    tolerance = wanted.tolerance or TOLERANCES[config.training.precision]
     losses = equal_losses(
-        {name: rounds[0]["plans"][name]["losses"] for name in names}, last=wanted.steps, tolerance=wanted.tolerance
+        {name: rounds[0]["plans"][name]["losses"] for name in names}, last=wanted.steps, tolerance=tolerance
     )
     found = {}
     for name in names:

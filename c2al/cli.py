@@ -22,6 +22,7 @@ VERBS = {  # verb: (what it does, its config in conf/)
     "discover": ("the pairs of cohorts that a run predicts most differently: run=DIR axes=[…]", "discover"),
     "plan": ("what each rank would hold and spend: parallel=row_wise parallel.world_size=16", "plan"),
     "study": ("baseline, discovery, arms × seeds, a verdict per cohort: experiment=demo", "study"),
+    "checkpoint": ("what the checkpoints of a run, a folder or a URL hold: checkpoint show DIR", None),
     "report": ("report.html of a study again: study=DIR", "report"),
 }
 USAGE = """c2al: ranking models on sharded tables, with cohort-contrastive auxiliary learning
@@ -80,11 +81,10 @@ def run(verb: str, words: list[str]) -> int:
     if {"--help", "-h"} & set(words):
         print(_help(verb, name))
         return 0
-    if verb == "doctor":
-        from c2al import doctor
+    if name is None:
+        from c2al import doctor, verbs
 
-        return doctor.report(doctor.check())
-    assert name is not None
+        return doctor.report(doctor.check()) if verb == "doctor" else verbs.checkpoint(words)
     flags, overrides = _flags(verb, words)
     if {"-m", "--multirun"} & set(flags):
         return _multirun(verb, name, overrides)

@@ -160,6 +160,18 @@ def _write_plan(files: Sequence[Path], report: dict[str, Any]) -> None:
         print(file)
 
 
+def checkpoint(words: Sequence[str]) -> int:
+    """``show DIR``: what the checkpoints of a run hold, the newest in full. Exit status 2 where none is whole."""
+    from c2al.training.show_checkpoint import listing, look
+
+    if len(words) != 2 or words[0] != "show":
+        remedy = "c2al checkpoint show DIR: a run's folder, its checkpoints, one of them, or a URL of these"
+        raise DataError("no such command", value=" ".join(["checkpoint", *words]), remedy=remedy)
+    found = look(words[1])
+    Console().print(listing(found))
+    return 0 if any(not each["fault"] for each in found) else 2
+
+
 def study(config: Any, compose: Callable[[str, list[str]], Any], words: Sequence[str]) -> int:
     """Arms × seeds, paired: study.json, report.html, and the table."""
     import os

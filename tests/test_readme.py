@@ -1,4 +1,7 @@
-"""README's commands, run as they stand, in their order, in an empty folder; only made smaller."""
+"""README's commands, run as they stand, in their order, in an empty folder; only made smaller.
+
+Those in blocks of ``sh`` need more machines than one: ``tests/cluster`` and ``tests/faults`` run them on two nodes.
+"""
 
 import os
 import re
@@ -27,6 +30,10 @@ SMALLER = {  # by program and verb: words to add, or to put in place of those wi
     "prepare": ["keep_negatives=0.0005"],
     "discover": ["num_permutations=99", "num_bootstraps=20", "min_rows=100"],
     "study": [*TRAINING, "study.seeds=[0,1]", "study.bootstraps=20", "study.discover.min_rows=100"],
+    "benchmarks.sharding_plans": [
+        *("rounds=1", "blocks=1", "steps=2", "warmup=2", "parts=0", "parallel.plans=[table_wise,row_wise]"),
+        *("training.batch_size=256", "to=results"),
+    ],
 }
 
 
@@ -40,6 +47,7 @@ def test_readme_begins_with_the_two_commands():
 def test_commands_run_as_they_stand(tmp_path):
     _write_own_rows(tmp_path / "my_rows")
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment["PYTHONPATH"] = str(ROOT)  # benchmarks come with the clone alone
     for command in RUN:
         words = _smaller(shlex.split(command))
         ran = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
@@ -49,7 +57,7 @@ def test_commands_run_as_they_stand(tmp_path):
 
 
 def _smaller(words: list[str]) -> list[str]:
-    verb = next(words[i + 1] for i, word in enumerate(words) if word == "c2al")
+    verb = _verb(words)
     added = list(SMALLER.get(verb, []))
     if verb == "prepare" and "source=complete_journey" not in words:
         added = []
@@ -57,6 +65,18 @@ def _smaller(words: list[str]) -> list[str]:
         added.append("data.prepare.rows=12000")
     keys = {word.split("=")[0] for word in added}
     return [word for word in words if word.split("=")[0] not in keys] + added
+
+
+def _verb(words: list[str]) -> str:
+    """What the command does: of ``c2al VERB``, ``torchx run … c2al.VERB …`` or ``python -m benchmarks.NAME``."""
+    for i, word in enumerate(words):
+        if word == "c2al":
+            return words[i + 1]
+        if word.startswith("benchmarks."):
+            return word
+        if word.startswith("c2al."):
+            return word.removeprefix("c2al.")
+    raise AssertionError(words)
 
 
 def _write_own_rows(folder: Path) -> None:

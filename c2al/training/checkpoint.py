@@ -60,6 +60,22 @@ class Checkpoints:
         self._under_way: Future[None] | None = None
         self._last: int | None = None
 
+    def begin_empty(self, *, overwrite: bool) -> None:
+        """Where a new run begins behind a URL, no checkpoint of another may lie: DataError, or they go. Collective.
+
+        A run's own folder is empty by then.
+        """
+        if not self.store.is_url:
+            return
+        steps, unfinished = self._listed()
+        error: DataError | None = None
+        if steps and not overwrite:
+            remedy = "another training.checkpoints, with the run's name in it; or replace them by overwrite=true"
+            error = DataError("checkpoints of another run are there", file=self.store.place, remedy=remedy)
+        agree(error)
+        if (steps or unfinished) and self.ranks.is_first:
+            self.store.clear()
+
     def save(self, progress: dict[str, Any], *, protect: int | None = None) -> None:
         """Save all state after ``progress["step"]`` steps; older ones beyond ``keep`` go, but not step ``protect``.
 
@@ -118,7 +134,7 @@ class Checkpoints:
             if isinstance(cause, Exception) and is_communication(cause):
                 raise
             error = DataError(
-                f"the checkpoint of step {self._last} could not be written: {_unwrapped(cause)}",
+                f"the checkpoint of step {self._last} could not be written: {self.store.full() or _unwrapped(cause)}",
                 file=self.store.where(self._last or 0),
                 remedy="free disk space, then go on with resume=true; the checkpoint before is whole",
             )

@@ -5,8 +5,10 @@ of all other files. In a folder it is written under ``….partial`` and renamed;
 once, it counts as soon as ``progress.json`` is there.
 """
 
+import contextlib
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +20,7 @@ from c2al.schema import DataError
 PROGRESS = "progress.json"
 DAMAGED = ".damaged"
 PARTIAL = ".partial"
+LEAST_FREE_BYTES = 2**20  # with less, that is why a write failed
 
 
 class Store:
@@ -112,6 +115,13 @@ class Store:
         for step in self.steps()[:-newest]:
             if step not in protect:
                 self._remove(_name(step))
+
+    def full(self) -> str:
+        """Says so where the disk is: torch's zip writer makes "unexpected pos 704 vs 598" of it."""
+        with contextlib.suppress(OSError):
+            if not self.is_url and shutil.disk_usage(self.place).free < LEAST_FREE_BYTES:
+                return "No space left on device"
+        return ""
 
     def clear(self) -> None:
         """Remove all."""

@@ -110,6 +110,8 @@ class Training:
         """Stand at step 0, or where ``resume`` finds the last checkpoint, with all that watches training at hand."""
         config, ranks, folder, options = self.config, self.ranks, self.folder, self.config.training
         process_group.seed_everything(config.seed * 1_000_003 + ranks.rank)  # from here on ranks may draw differently
+        if not (folder.resume and process_group.broadcast((folder.path / "config.yaml").exists())):
+            self.checkpoints.begin_empty(overwrite=config.overwrite)
         if folder.resume:
             together(lambda: refuse_other_config(folder.path, config))
             if found := self.checkpoints.load(without=config.resume_without):
@@ -150,8 +152,8 @@ class Training:
         config, ranks = self.config, self.ranks
         if progress.world_size != ranks.world_size:  # the random states of other ranks are nobody's
             process_group.seed_everything([config.seed, progress.step, ranks.rank])
-        path, without = self.folder.path, config.resume_without
-        said = together(lambda: go_on(progress, self.reader, self.progress, without=without, run=path))
+        without, run = config.resume_without, self.folder.path
+        said = together(lambda: go_on(progress, self.reader, self.progress, without=without, run=run))
         for line in said if ranks.is_first else ():
             tell(f"going on after step {progress.step}: {line}")
         progress.num_steps = last_step(progress, self.reader, config.training)

@@ -85,7 +85,7 @@ class Campaign:
         finally:
             killed.end()
         say(f"job {number}: {result}")
-        return {"job": number, "variant": variant, "result": result, "kills": killed.kills}
+        return {"seed": self.seed, "job": number, "variant": list(variant), "result": result, "kills": killed.kills}
 
 
 class Killed:
@@ -181,7 +181,7 @@ def main() -> int:
     words = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # no job may outlive the campaign
     jobs = Campaign(words.to.absolute(), kills=words.kills, seed=words.seed).run()
-    found = summary.of(jobs, seed=words.seed)
+    found = summary.of(jobs)
     summary.show(found)
     if words.record:
         from benchmarks.record import record

@@ -1,7 +1,14 @@
-"""What a campaign found, in numbers: for JSON and for the terminal."""
+"""What campaigns found, in numbers: for JSON and for the terminal.
 
+python -m tests.faults.summary build/faults/kills.jsonl …      of one campaign or several, into benchmarks/results
+"""
+
+import json
+import os
+import sys
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -12,10 +19,11 @@ from rich.table import Table
 from tests.faults.moments import PLACES, VICTIMS
 
 
-def of(jobs: list[dict[str, Any]], *, seed: int) -> dict[str, Any]:
+def of(jobs: list[dict[str, Any]]) -> dict[str, Any]:
     kills = [each for job in jobs for each in job["kills"]]
     return {
-        "seed": seed,
+        "seeds": sorted({job["seed"] for job in jobs}),
+        "load_average": os.getloadavg()[2],
         "jobs": len(jobs),
         "same": sum(job["result"] == "same" for job in jobs),
         "variants": Counter(" ".join(job["variant"]) for job in jobs),
@@ -37,7 +45,7 @@ def _times(kills: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 
 def show(found: dict[str, Any]) -> None:
-    table = Table(box=SIMPLE_HEAD, title=f"{found['kills']} kills in {found['jobs']} jobs, seed {found['seed']}")
+    table = Table(box=SIMPLE_HEAD, title=f"{found['kills']} kills in {found['jobs']} jobs")
     for name in ("killed at", "kills", "ranks gone after s", "at most", "started anew after s", "at most"):
         table.add_column(name, justify="left" if name == "killed at" else "right")
     for place, times in [*found["places"].items(), ("all", found["all"])]:
@@ -48,3 +56,15 @@ def show(found: dict[str, Any]) -> None:
     print(f"{found['same']} of {found['jobs']} jobs ended in the undisturbed run's metrics and weights, to the bit")
     for failure in found["failures"]:
         print(f"\n{failure}")
+
+
+def main(books: list[str]) -> None:
+    from benchmarks.record import record
+
+    found = of([json.loads(line) for book in books for line in Path(book).read_text().splitlines()])
+    show(found)
+    print(record("faults", found))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

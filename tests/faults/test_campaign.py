@@ -8,11 +8,11 @@ from tests.faults.campaign import Campaign
 
 @pytest.mark.slow
 def test_six_random_kills(tmp_path, capsys):
-    campaign = Campaign(tmp_path, kills=6, seed=20)
+    campaign = Campaign(tmp_path, kills=6, seed=207)
     jobs = campaign.run()
-    found = summary.of(jobs, seed=20)
+    found = summary.of(jobs)
     with capsys.disabled():
         summary.show(found)
     assert [job["result"] for job in jobs] == ["same"] * len(jobs)
     assert found["kills"] == 6
-    assert Campaign(tmp_path, kills=6, seed=20).run() == jobs, "a finished campaign is not done again"
+    assert Campaign(tmp_path, kills=6, seed=207).run() == jobs, "a finished campaign is not done again"

@@ -52,7 +52,8 @@ def test_one_that_waits_outside_python_ends_too():
     """As in a rendezvous: the handler does not run until C++ comes back."""
     rest = (
         "import ctypes\nlibc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)\n"
-        "libc.pthread_mutex_lock(mutex)\nsay_up()\nlibc.pthread_mutex_lock(mutex)"
+        "libc.pthread_mutex_lock(mutex)\nimport threading\n"
+        "threading.Timer(0.5, say_up).start()  # when the main thread is in the lock\nlibc.pthread_mutex_lock(mutex)"
     )
     status, _, error = after(started(rest), signal.SIGTERM)
     assert status == 75

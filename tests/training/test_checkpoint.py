@@ -3,11 +3,14 @@
 import errno
 import json
 import shutil
+import subprocess
 
 import pytest
 
 from c2al.schema import DataError
+from c2al.training.checkpoint import Checkpoints
 from c2al.training.checkpoint_store import Store
+from c2al.training.show_checkpoint import look
 from tests import runs
 
 C2AL = ("method=c2al", *runs.PAIR)
@@ -153,6 +156,47 @@ def test_a_save_that_fails_stops_the_run(tiny_rows, tmp_path, monkeypatch):
         runs.trained(tiny_rows, tmp_path / "run", *C2AL)
     assert names(tmp_path / "run") == ["step_00000008", "step_00000016.partial"]
     assert not (tmp_path / "run" / "report.json").exists()
+
+
+def test_a_full_disk(tiny_rows, tmp_path):
+    """A real one: the run ends and names it, the checkpoint before is whole, and with more room the run goes on."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(disk)], check=False).returncode:
+        pytest.skip("mounting is not permitted here")
+    words = (f"training.checkpoints={disk}/checkpoints", "training.evaluations=0", "training.snapshots=0")
+    try:
+        with pytest.raises(DataError, match=r"step 16 could not be written: .*No space left .*free disk space"):
+            runs.trained(tiny_rows, tmp_path / "run", *words)
+        assert sorted(path.name for path in (disk / "checkpoints").iterdir()) == [
+            "step_00000008",
+            "step_00000016.partial",
+        ]
+        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+        report = runs.trained(tiny_rows, tmp_path / "run", *words, "resume=true")
+        assert report["progress"]["step"] == 24
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_checkpoints_behind_a_url(whole_run, tiny_rows, tmp_path, monkeypatch):
+    """Storage without a folder of its own; what it says of itself is found there."""
+    url = f"memory:/{tmp_path}/far"
+    save = Checkpoints.save
+
+    def killed(self, progress, **options):
+        save(self, progress, **options)
+        if progress["step"] == 16:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoints, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        runs.trained(tiny_rows, tmp_path / "run", *C2AL, f"training.checkpoints={url}")
+    monkeypatch.undo()
+    assert not list((tmp_path / "run" / "checkpoints").iterdir())
+    runs.trained(tiny_rows, tmp_path / "run", *C2AL, f"training.checkpoints={url}", "resume=true")
+    runs.assert_same_run(whole_run, tmp_path / "run")
+    assert [each["step"] for each in look(url)] == [16, 24]
 
 
 def test_how_many_are_kept(tiny_rows, tmp_path):

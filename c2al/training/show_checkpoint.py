@@ -1,0 +1,96 @@
+"""``c2al checkpoint show``: what checkpoints say of themselves, in JSON; nothing is unpickled, no model is built."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+
+from c2al.schema import DataError
+from c2al.training.checkpoint_store import DAMAGED, PARTIAL, Store
+
+
+def look(place: str) -> list[dict[str, Any]]:
+    """The checkpoints of a run's folder, of its ``checkpoints`` folder, or the one that is named; oldest first.
+
+    Each is its ``progress.json`` with ``step``, ``where`` and ``fault``, which is empty where it is whole.
+    """
+    place = place.rstrip("/")
+    name = PurePosixPath(place).name
+    if name.startswith("step_"):
+        step = name.removeprefix("step_").removesuffix(PARTIAL).removesuffix(DAMAGED)
+        store = Store(place[: -len(name)])
+        if not step.isdigit() or not store.fs.exists(place):
+            raise DataError("no checkpoint there", file=place, remedy="name a folder that is there")
+        if name.endswith((PARTIAL, DAMAGED)):
+            return [{"step": int(step), "where": place, "fault": f"set aside or unfinished: {name}"}]
+        return [_described(store, int(step))]
+    found: list[dict[str, Any]] = []
+    for store in (Store(f"{place}/checkpoints"), Store(place)):
+        whole = [_described(store, step) for step in store.steps()]
+        under_way = [{"step": step, "where": store.where(step), "fault": "not finished"} for step in store.unfinished()]
+        found = found or sorted([*whole, *under_way], key=lambda each: each["step"])
+    if not found:
+        raise DataError("no checkpoints there", file=place, remedy="name a run's folder, or where its checkpoints are")
+    return found
+
+
+def _described(store: Store, step: int) -> dict[str, Any]:
+    here = {"step": step, "where": store.where(step)}
+    try:
+        found = store.describe(step)
+        return found | here | {"fault": store.fault(step, found)}
+    except (OSError, ValueError) as error:
+        return here | {"fault": str(error)}
+
+
+def listing(found: Sequence[Mapping[str, Any]]) -> Group:
+    """A line for each checkpoint; the newest that says something, in full."""
+    lines = [f"step {each['step']:,}: {each['where']}: {each['fault'] or 'whole'}" for each in found]
+    full = next((each for each in reversed(found) if "contents" in each), None)
+    return Group(*lines, *(("", *_in_full(full)) if full is not None else ()))
+
+
+def _in_full(found: Mapping[str, Any]) -> list[Any]:
+    said, sizes = found["contents"], found["contents"]["sizes"]
+    total = sum(found["files"].values())
+    versions = ", ".join(f"{name} {number}" for name, number in said.get("versions", {}).items() if number)
+    dense = {name: size for name, size in sizes.items() if name.startswith("dense.")}
+    adam = "with moments" if any(name.startswith("dense_optim.") for name in sizes) else "before its first step"
+    legs = f" of the leg after {len(found['legs'])} others" if found["legs"] else ""
+    average = "none" if said["average"] is None else f"decay {said['average']}"
+    return [
+        f"step {found['step']:,} of {found['num_steps']:,} · {found['rows']:,} rows seen · saved {said['saved_at']}",
+        f"position: epoch {found['epoch']}, step {found['step_in_epoch']:,}{legs}, on {found['num_rows']:,} rows, "
+        f"{found['world_size']} ranks × {found['batch_size']:,} rows",
+        _tables(said["tables"]),
+        f"dense: {sum(map(_numbers, dense.values())):,} numbers in {len(dense)} tensors · "
+        f"{said['dense_optimizer']['kind']} {adam}",
+        f"average of the weights: {average}",
+        f"c2al {said.get('c2al')} ({said.get('commit') or 'no commit'}) · {versions}",
+        f"{len(found['files'])} files, {total:,} bytes",
+    ]
+
+
+def _tables(tables: Sequence[Mapping[str, Any]]) -> Table:
+    shown = Table("table", "sharding", "ranks", "rows × dim", "dtype", "optimizer", "weight bytes", "moment bytes")
+    for each in tables:
+        shown.add_row(
+            each["table"],
+            each["sharding"],
+            ", ".join(map(str, each["ranks"])),
+            f"{each['num_rows']:,} × {each['dim']}",
+            each["dtype"],
+            each["optimizer"],
+            f"{each['weight_bytes']:,}",
+            f"{each['moment_bytes']:,}",
+        )
+    return shown
+
+
+def _numbers(size: Sequence[int]) -> int:
+    count = 1
+    for each in size:
+        count *= each
+    return count
