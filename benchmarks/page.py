@@ -1,4 +1,4 @@
-"""Results of ``sharding_plans``, ``scaling`` and ``architectures`` as Markdown, with pictures; into a page if there is one.
+"""Results of ``sharding_plans``, ``scaling`` and ``architectures`` as Markdown, with pictures; into a page, or printed.
 
     python -m benchmarks.page benchmarks/results/sharding_plans_*.json benchmarks/results/scaling_*.json
     python -m benchmarks.page benchmarks/results/sharding_plans_*.json --into docs/benchmarks.md

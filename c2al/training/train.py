@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from c2al.model import Ranker, num_parameters
@@ -21,7 +20,7 @@ from c2al.parallel.pipelines import model_alone, pipeline
 from c2al.parallel.pulse import Pulse
 from c2al.parallel.ranks import Ranks, together
 from c2al.parallel.signals import Stopped, stop_signal
-from c2al.schema import DataError, Schema
+from c2al.schema import Schema
 from c2al.training import build
 from c2al.training.auxiliaries import auxiliaries
 from c2al.training.averaging import WeightAverage
@@ -30,6 +29,7 @@ from c2al.training.console import StepBar
 from c2al.training.evaluate import evaluate_splits
 from c2al.training.events import Snapshots, TrainLog, Validation
 from c2al.training.loop import Loop, Progress
+from c2al.training.non_finite import refuse
 from c2al.training.resume import go_on, last_step, refuse_other_config, schedule_of
 from c2al.training.run_folder import RunFolder, provenance, start_logged
 from c2al.training.settings import check_settings
@@ -195,7 +195,8 @@ class Training:
                     self.objective.at(progress.step, self.num_steps)
                     yield progress.step
             except NonFiniteError as error:
-                self._refuse_non_finite(error)
+                step, fed, rank = progress.step + 1, self.loop.fed, self.ranks.rank
+                refuse(error, step, fed, self.objective, folder=self.folder.path, rank=rank)
             except Stopped:
                 self._save()
                 self.checkpoints.wait()
@@ -238,25 +239,6 @@ class Training:
     def _due(self, step: int, times: int) -> bool:
         """Whether one of ``times`` events, spread evenly over training and one at its end, falls on this step."""
         return bool(times) and step * times // self.num_steps > (step - 1) * times // self.num_steps
-
-    def _refuse_non_finite(self, error: NonFiniteError) -> None:
-        """Save this rank's batch and say what was seen; every rank comes here in the same step."""
-        step = self.progress.step + 1
-        losses_H = self.objective.last_losses_H
-        path = self.folder.path / f"non_finite_step_{step}_rank_{self.ranks.rank}.pt"
-        torch.save({"step": step, "batch": self.loop.fed and self.loop.fed.of_step(step), "losses_H": losses_H}, path)
-        bad = [head for head, loss in enumerate(losses_H.tolist()) if loss != loss or abs(loss) == float("inf")]
-        every = process_group.gather((bad, str(path)))
-        first = next((place for place in every if place[0]), every[0])
-        heads = f"loss of head {', '.join(map(str, first[0]))}" if first[0] else "gradient"
-        found = DataError(
-            f"step {step}: the {heads} is not finite ({error})",
-            file=first[1],
-            value=losses_H.tolist(),
-            remedy="look at the saved batch; lower training.dense.learning_rate or training.max_grad_norm; "
-            "resume=true goes on from the last checkpoint",
-        )
-        process_group.agree(found)
 
     def report(self) -> dict[str, Any]:
         """Final metrics and scores of the splits, and the report that marks the run as finished."""
