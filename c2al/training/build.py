@@ -215,7 +215,13 @@ def place(
 def distribute(config: DictConfig, model: TrainingModel, placements: list[Placement], ranks: Ranks) -> nn.Module:
     """Precision and compilation of the dense part, then the tables' fused optimizer, plan and shards."""
     normalize_over_ranks(model)
-    prepare_dense(model.ranker, config.training.precision, compiled=config.training.compile, device=ranks.device)
+    prepare_dense(
+        model.ranker,
+        config.training.precision,
+        compiled=config.training.compile,
+        device=ranks.device,
+        heads_apart=model.objective.weighting.needs_gramian,
+    )
     return shard(
         model,
         placements=placements,
@@ -227,10 +233,16 @@ def distribute(config: DictConfig, model: TrainingModel, placements: list[Placem
     )
 
 
-def prepare_dense(ranker: Ranker, precision: str, *, compiled: bool, device: torch.device) -> None:
-    """Compile the dense part, run it under bf16 autocast, or neither."""
+def prepare_dense(
+    ranker: Ranker, precision: str, *, compiled: bool, device: torch.device, heads_apart: bool = False
+) -> None:
+    """Compile the dense part, run it under bf16 autocast, or neither.
+
+    Heads whose gradients a method takes one by one are not compiled: their graph is gone through several times, and
+    compiled code gives its buffers away at the first.
+    """
     for part in (ranker.interaction, ranker.heads):
-        if compiled:
+        if compiled and not (heads_apart and part is ranker.heads):
             part.compile()
         if precision == "bf16":
             forward: Any = torch.autocast(device.type, dtype=torch.bfloat16)(part.forward)

@@ -132,3 +132,11 @@ def test_bf16_is_of_the_dense_part_alone(tiny_rows, schema):
     assert not torch.equal(exact, rounded.float())
     torch.testing.assert_close(exact, rounded.float(), atol=0.05, rtol=0.05)
     assert {p.dtype for p in ranker.parameters()} == {torch.float32}
+
+
+def test_heads_of_a_gradient_method_are_not_compiled(tiny_rows, schema):
+    """Their backward is done once a head, which compiled code refuses."""
+    ranker = build.build_ranker(config(tiny_rows), schema, num_heads=3)
+    build.prepare_dense(ranker, "fp32", compiled=True, device=torch.device("cpu"), heads_apart=True)
+    assert ranker.interaction._compiled_call_impl is not None
+    assert ranker.heads._compiled_call_impl is None
