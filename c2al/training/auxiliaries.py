@@ -91,6 +91,13 @@ def _pair(config: DictConfig, schema: Schema) -> tuple[CohortAxis, dict[str, str
                 remedy="cohorts.pair=…/pairs.json (from `c2al discover`)",
             )
         name, head, tail = least_divergent(config.cohorts.pair)
+        if (name, head, tail) == load_pair(config.cohorts.pair, config.cohorts.index):
+            raise DataError(
+                "the least divergent pair is the one that it should be a control for",
+                file=config.cohorts.pair,
+                value=f"{name}: {head}, {tail}",
+                remedy="discover with more axes or a lower min_rows, so that there are several pairs",
+            )
         return schema.axis(name), {"head": head, "tail": tail}
     name, head, tail = _given(config)
     axis = schema.axis(name)

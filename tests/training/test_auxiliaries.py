@@ -85,6 +85,8 @@ def test_the_least_divergent_pair_of_a_file(tiny_rows, schema, tmp_path):
     (tmp_path / "pairs.json").write_text(json.dumps({"divergence": "js", "pairs": pairs}))
     own = ("method=c2al_least", f"cohorts.pair={tmp_path}/pairs.json")
     assert auxiliaries(config(tiny_rows, *own), schema).cohorts == ("tablet", "phone")
+    with pytest.raises(DataError, match="should be a control for"):
+        auxiliaries(config(tiny_rows, *own, "cohorts.index=1"), schema)
     with pytest.raises(DataError, match="least divergent of many pairs"):
         auxiliaries(config(tiny_rows, "method=c2al_least", *runs.PAIR), schema)
 
