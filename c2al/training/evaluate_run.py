@@ -15,9 +15,12 @@ from c2al.training.run_folder import RunFolder
 from c2al.training.train import Training
 
 
-def evaluate_run(run: str, *, split: str, step: int | None, axes: list[str] | None) -> dict[str, Any]:
+def evaluate_run(
+    run: str, *, split: str, step: int | None, axes: list[str] | None, sharding: str | None = None
+) -> dict[str, Any]:
     """Metrics of the split; writes ``scores/<split>.parquet`` and ``evaluation_<split>.json`` into the run's folder.
 
+    On any number of ranks, under the run's plan or ``sharding`` for all tables, which a plan that names ranks may need.
     What is of a ``step`` asked for has ``_step_<step>`` in its names: the run's own scores stay what they are.
     """
     path = Path(run) / "config.yaml"
@@ -25,6 +28,8 @@ def evaluate_run(run: str, *, split: str, step: int | None, axes: list[str] | No
         raise DataError("no run there", file=run, remedy="mend run=…: a folder that `c2al train` made")
     config = OmegaConf.load(path)
     assert isinstance(config, DictConfig)
+    if sharding is not None:
+        config.parallel.sharding, config.parallel.tables = sharding, {}
     ranks = process_group.start(timeout_s=config.training.timeout_s, threads=config.training.threads)
     watch = Watch(ranks)
     with watch, RunFolder(run, ranks=ranks, resume=True, locked=False) as folder, watch.named():
