@@ -254,15 +254,15 @@ def _explained(error: Exception, name: str, overrides: list[str]) -> DataError:
         options = options or re.findall(r"^\t(\w+)$", str(error), re.MULTILINE)  # as Hydra lists hydra/launcher's
         return DataError(f"no such {group}", value=choice, remedy=_nearest(choice, options))
     if key:
-        known = sorted(_keys(compose(name, [word for word in overrides if _is_choice(word)])))
+        known = sorted(_keys(compose(name, [word for word in overrides if _is_choice(word, name)])))
         given = next((word.split("=")[0].lstrip("+~") for word in overrides if word.split("=")[0].endswith(key)), key)
         return DataError("no such key in the config", value=given, remedy=_nearest(given, known))
     return DataError(text, remedy=f"c2al <verb> --help; the overrides were: {' '.join(overrides)}")
 
 
-def _is_choice(word: str) -> bool:
+def _is_choice(word: str, name: str) -> bool:
     key, _, value = word.partition("=")
-    return (CONF / key / f"{value}.yaml").exists()
+    return key in GROUPS.get(name, ()) and (CONF / key / f"{value}.yaml").exists()
 
 
 def _keys(config: Any, prefix: str = "") -> Iterator[str]:

@@ -40,7 +40,7 @@ def evaluate(config: Any) -> int:
     """Evaluate a run's checkpoint on a split."""
     from c2al.training.evaluate_run import evaluate_run
 
-    metrics = evaluate_run(config.run, split=config.split, step=config.step, axes=config.axes)
+    metrics = evaluate_run(config.run, split=config.split, step=config.step, axes=config.axes, sharding=config.sharding)
     if _is_first():
         print_metrics({config.split: metrics})
     return 0

@@ -18,13 +18,20 @@ from c2al.training.train import Training
 
 
 @contextmanager
-def loaded_run(run: str, *, step: int | None = None) -> Iterator[tuple[Training, RunFolder]]:
-    """A finished run's parts, with the weights that its report is of, or those of a step."""
+def loaded_run(
+    run: str, *, step: int | None = None, sharding: str | None = None
+) -> Iterator[tuple[Training, RunFolder]]:
+    """A finished run's parts, with the weights that its report is of, or those of a step.
+
+    On any number of ranks, under the run's plan or ``sharding`` for all tables, which a plan that names ranks may need.
+    """
     path = Path(run) / "config.yaml"
     if not path.exists():
         raise DataError("no run there", file=run, remedy="mend run=…: a folder that `c2al train` made")
     config = OmegaConf.load(path)
     assert isinstance(config, DictConfig)
+    if sharding is not None:
+        config.parallel.sharding, config.parallel.tables = sharding, {}
     ranks = process_group.start(timeout_s=config.training.timeout_s, threads=config.training.threads)
     watch = Watch(ranks)
     with watch, RunFolder(run, ranks=ranks, resume=True, locked=False) as folder, watch.named():
@@ -37,12 +44,14 @@ def loaded_run(run: str, *, step: int | None = None) -> Iterator[tuple[Training,
         yield training, folder
 
 
-def evaluate_run(run: str, *, split: str, step: int | None, axes: list[str] | None) -> dict[str, Any]:
+def evaluate_run(
+    run: str, *, split: str, step: int | None, axes: list[str] | None, sharding: str | None = None
+) -> dict[str, Any]:
     """Metrics of the split; writes ``scores/<split>.parquet`` and ``evaluation_<split>.json`` into the run's folder.
 
     What is of a ``step`` asked for has ``_step_<step>`` in its names: the run's own scores stay what they are.
     """
-    with loaded_run(run, step=step) as (training, folder):
+    with loaded_run(run, step=step, sharding=sharding) as (training, folder):
         config, ranks = training.config, training.ranks
         names = list(training.axes if axes is None else axes)
         suffix = "" if step is None else f"_step_{step}"

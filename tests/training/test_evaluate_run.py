@@ -24,6 +24,13 @@ def test_it_gives_the_metrics_of_the_report(whole_run, split):
     assert (whole_run / "scores" / f"{split}.parquet").read_bytes() == scores
 
 
+@pytest.mark.parametrize("sharding", ["data_parallel", "row_wise"])
+def test_under_another_plan_it_gives_the_same(whole_run, sharding):
+    metrics = evaluate_run(str(whole_run), split="test", step=None, axes=None, sharding=sharding)
+    wanted = runs.report_of(whole_run)["metrics"]["test"]["overall"]
+    assert metrics["overall"] == pytest.approx(wanted, abs=1e-6)
+
+
 def test_it_leaves_the_run_as_it_was(whole_run):
     """Its curves, weights, checkpoints, config and report."""
     before = files_of(whole_run)
