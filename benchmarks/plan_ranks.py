@@ -23,6 +23,7 @@ from benchmarks.parts import Parts
 from benchmarks.peaks import peaks
 from benchmarks.stock import Stock
 from c2al.batch import Batch
+from c2al.data.order import Leg
 from c2al.model import Objective
 from c2al.parallel import ranks as process_group
 from c2al.parallel.pipelines import model_alone
@@ -42,7 +43,15 @@ class InMemory:
     def __init__(self, held: Sequence[Batch]) -> None:
         self.held = held
 
-    def batches(self, epoch: int = 0, start_step: int = 0) -> Iterator[Batch]:
+    def steps(self, epoch: int, legs: Sequence[Leg] = ()) -> int:
+        """More than anyone takes."""
+        return self.steps_per_epoch
+
+    def rows_left(self, epoch: int, legs: Sequence[Leg]) -> int:
+        """No batch is cut short."""
+        return self.steps_per_epoch * 2**31
+
+    def batches(self, epoch: int = 0, start_step: int = 0, legs: Sequence[Leg] = ()) -> Iterator[Batch]:
         """Without end."""
         return itertools.cycle(self.held)
 

@@ -2,12 +2,13 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 
 from c2al.batch import Batch
+from c2al.data.order import Leg
 from c2al.data.reader import Reader
 from c2al.model import Objective, Ranker
 from c2al.training.train import Training
@@ -88,10 +89,11 @@ class _Timed:
     """A reader whose every batch is waited for under ``reading``."""
 
     def __init__(self, reader: Reader, stopwatch: Stopwatch) -> None:
-        self.reader, self.stopwatch, self.steps_per_epoch = reader, stopwatch, reader.steps_per_epoch
+        self.reader, self.stopwatch = reader, stopwatch
+        self.steps, self.rows_left = reader.steps, reader.rows_left
 
-    def batches(self, epoch: int, start_step: int) -> Iterator[Batch]:
-        batches = self.reader.batches(epoch, start_step)
+    def batches(self, epoch: int, start_step: int, legs: Sequence[Leg]) -> Iterator[Batch]:
+        batches = self.reader.batches(epoch, start_step, legs)
         while True:
             self.stopwatch.mark("rest")
             batch = next(batches, None)
