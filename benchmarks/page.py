@@ -40,11 +40,17 @@ def main(words: list[str] | None = None) -> None:
     if not asked.into:
         print(text)
         return
-    before, _, rest = asked.into.read_text(encoding="utf-8").partition(START)
-    _, found, after = rest.partition(END)
-    if not found:
+    if not between(asked.into, text, START, END):
         parser.error(f"{asked.into} has not both marks, {START} and {END}")
-    asked.into.write_text(f"{before}{START}\n\n{text}\n{END}{after}", encoding="utf-8")
+
+
+def between(page: Path, text: str, start: str, end: str) -> bool:
+    """Put a text between two marks of a page; False where the page has not both."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(start)
+    _, found, after = rest.partition(end)
+    if found:
+        page.write_text(f"{before}{start}\n\n{text}\n{end}{after}", encoding="utf-8")
+    return bool(found)
 
 
 if __name__ == "__main__":
