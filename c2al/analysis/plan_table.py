@@ -8,6 +8,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 
+from c2al.parallel.plan import span
+
 PARTS = ("weights", "optimizer", "dense", "activations")
 MARKS = {"weights": "█", "optimizer": "▓", "dense": "▒", "activations": "░"}
 BAR = 16
@@ -71,7 +73,7 @@ def _tables(report: dict[str, Any]) -> Table:
             each["table"],
             f"{each['num_rows']:,} × {each['dim']}",
             each["sharding"] if kernel in (None, "fused", "dense") else f"{each['sharding']}\n{kernel}",
-            _span(each["ranks"]),
+            span(each["ranks"]),
             *(f"{_heaviest(each, name) / scale:,.2f}" for name in ("weight_bytes", "optimizer_bytes")),
             f"{compute:.3f}",
             f"{slowest['total'] - compute:.3f}",
@@ -96,7 +98,7 @@ def _ranks(report: dict[str, Any]) -> Table:
     shown = sorted(groups, key=lambda group: -_total(group[0][2]))[:MOST_LINES]
     for group in sorted(shown, key=lambda group: group[0][1]):
         cells, _, rank = group[0]
-        table.add_row(_span([number for _, number, _ in group]), *cells, _bar(rank, report["heaviest_bytes"]))
+        table.add_row(span([number for _, number, _ in group]), *cells, _bar(rank, report["heaviest_bytes"]))
     if len(shown) < len(groups):
         table.caption = f"the {MOST_LINES} heaviest of {len(groups)} different loads; to=plan.json holds all"
     return table
@@ -131,12 +133,6 @@ def _reasons(tables: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
         if each.get("reason"):
             found.setdefault(f"{each['sharding']} ({each['reason']})", []).append(each["table"])
     return found
-
-
-def _span(ranks: Sequence[int]) -> str:
-    if len(ranks) > 1 and list(ranks) == list(range(ranks[0], ranks[-1] + 1)):
-        return f"{ranks[0]}–{ranks[-1]}"
-    return ", ".join(map(str, ranks))
 
 
 def _heaviest(table: dict[str, Any], name: str) -> int:

@@ -144,6 +144,13 @@ def rank_bytes(placements: Sequence[Placement], *, world_size: int) -> list[dict
     return totals
 
 
+def span(ranks: Sequence[int]) -> str:
+    """Ranks in short: ``0–7`` or ``0, 2``."""
+    if len(ranks) > 1 and list(ranks) == list(range(ranks[0], ranks[-1] + 1)):
+        return f"{ranks[0]}–{ranks[-1]}"
+    return ", ".join(map(str, ranks))
+
+
 def check_table(name: str, known: Sequence[str], *, key: str) -> None:
     """DataError where ``key.<name>`` speaks of a table that there is not."""
     if name not in known:

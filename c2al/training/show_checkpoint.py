@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 
+from c2al.parallel.plan import span
 from c2al.schema import DataError
 from c2al.training.checkpoint_store import DAMAGED, PARTIAL, Store
 
@@ -74,14 +76,17 @@ def _in_full(found: Mapping[str, Any]) -> list[Any]:
 
 
 def _tables(tables: Sequence[Mapping[str, Any]]) -> Table:
-    shown = Table("table", "sharding", "ranks", "rows × dim", "dtype", "optimizer", "weight bytes", "moment bytes")
+    shown = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    shown.add_column("table", overflow="fold")
+    for name in ("rows × dim", "sharding", "ranks", "optimizer", "weights,\nbytes", "moment,\nbytes"):
+        shown.add_column(name, justify="right", no_wrap=True)
     for each in tables:
+        dtype = "" if each["dtype"] == "float32" else f" {each['dtype']}"
         shown.add_row(
             each["table"],
+            f"{each['num_rows']:,} × {each['dim']}{dtype}",
             each["sharding"],
-            ", ".join(map(str, each["ranks"])),
-            f"{each['num_rows']:,} × {each['dim']}",
-            each["dtype"],
+            span(each["ranks"]),
             each["optimizer"],
             f"{each['weight_bytes']:,}",
             f"{each['moment_bytes']:,}",
