@@ -19,7 +19,7 @@ from c2al.cli import compose
 from c2al.schema import DataError
 
 SETTINGS = ("warmup", "blocks", "steps", "most_s", "batches", "parts", "stock")  # that the ranks must know
-TOLERANCES = {"fp32": 1e-5, "bf16": 1e-2}  # seen: 1e-7 and 2e-3
+TOLERANCES = {"fp32": 1e-4, "bf16": 1e-2}  # seen: 2e-5, of plans that cut rows, and 2e-3; a rate 1 % off is 7e-4
 SHUFFLED = 8192  # rows that a run under measurement mixes: its own reader is not used
 
 
