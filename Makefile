@@ -82,7 +82,7 @@ lock:
 	$(PYTHON) -m venv --clear build/lock
 	build/lock/bin/pip install -q --extra-index-url $(CPU_WHEELS) torch==2.13.0+cpu fbgemm-gpu-cpu==1.8.0
 	build/lock/bin/pip install -q --no-deps torchrec==1.8.0
-	build/lock/bin/pip install -q '.[data,launch,dev]'
+	build/lock/bin/pip install -q '.[data,serve,launch,dev]'
 	{ grep '^#' requirements/cpu.txt; build/lock/bin/pip freeze --all --exclude pip --exclude wheel --exclude c2al; } >build/cpu.txt
 	mv build/cpu.txt requirements/cpu.txt
 	rm -rf build/lock

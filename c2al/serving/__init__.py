@@ -1,0 +1,1 @@
+"""Checkpoint to one file that scores, and what is done with it: no auxiliary head, no cohort, no optimizer."""
