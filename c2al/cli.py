@@ -24,6 +24,7 @@ VERBS = {  # verb: (what it does, its config in conf/)
     "study": ("baseline, discovery, arms × seeds, a verdict per cohort: experiment=demo", "study"),
     "checkpoint": ("what the checkpoints of a run, a folder or a URL hold: checkpoint show DIR", None),
     "report": ("report.html of a study again: study=DIR", "report"),
+    "export": ("a run's checkpoint to one file that scores: run=DIR to=model.pt2", "export"),
 }
 USAGE = """c2al: ranking models on sharded tables, with cohort-contrastive auxiliary learning
 
@@ -141,6 +142,7 @@ def _program(verb: str, words: list[str]) -> Callable[[Any], int]:
         "discover": verbs.discover,
         "plan": verbs.plan,
         "report": verbs.report,
+        "export": verbs.export,
         "study": lambda config: verbs.study(config, compose, words),
     }[verb]
 

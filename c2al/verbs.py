@@ -248,6 +248,13 @@ def report(config: Any) -> int:
     return 0
 
 
+def export(config: Any) -> int:
+    """A run's checkpoint to one file that scores, with its proof."""
+    from c2al.serving.entry import run
+
+    return run(config)
+
+
 def ensure_data(config: Any) -> None:
     """Make the data that the config can make, where it is not there yet (rank 0; the others wait for the schema).
 
