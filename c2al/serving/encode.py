@@ -61,8 +61,16 @@ class Encoder:
         names = [column.name if self.prepared else column.raw for column in sparse]
         return list(dict.fromkeys([*(column.name for column in self.dense), *names]))
 
+    def check_columns(self, names: Sequence[str], file: str) -> None:
+        """A DataError with the nearest name where a file of columns ``names`` lacks one that may not be missing."""
+        for name in self.columns:
+            if name not in names and self.policy["missing"] == "error":
+                remedy = f"{_nearest(name, tuple(names))}; or say missing=default, which takes it as null"
+                raise DataError("column missing", file=file, column=name, remedy=remedy)
+
     def __call__(self, table: pa.Table, *, file: str, first_row: int = 0) -> Inputs:
         """The rows encoded; a DataError names file, column, row (from ``first_row`` on) and value."""
+        self.check_columns(table.column_names, file)
         rows = _Rows(table, file, first_row, self.policy)
         dense = [self._numbers(column, rows) for column in self.dense]
         single = [self._ids(column, rows) for column in self.single]
@@ -179,11 +187,8 @@ class _Rows:
             found = self.table.column(name)
             whole = found.chunk(0) if found.num_chunks == 1 else found.combine_chunks()
             return pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole
-        if count or self.policy["missing"] == "error":
-            problem = "column there twice" if count else "column missing"
-            remedy = "rename one of them" if count else _nearest(name, tuple(self.table.column_names))
-            remedy += "" if count else "; or say missing=default, which takes it as null"
-            raise DataError(problem, file=self.file, column=name, remedy=remedy)
+        if count:
+            raise DataError("column there twice", file=self.file, column=name, remedy="rename one of them")
         return None
 
     def plain(self, name: str) -> pa.Array | None:
