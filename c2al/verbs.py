@@ -248,6 +248,17 @@ def report(config: Any) -> int:
     return 0
 
 
+def serve(config: Any) -> int:
+    """A model behind HTTP."""
+    from omegaconf import OmegaConf
+
+    from c2al.serving.serve import Settings
+    from c2al.serving.serve import serve as run
+
+    settings: Any = OmegaConf.to_container(config, resolve=True)
+    return run(Settings(**settings))
+
+
 def ensure_data(config: Any) -> None:
     """Make the data that the config can make, where it is not there yet (rank 0; the others wait for the schema).
 

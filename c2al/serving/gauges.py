@@ -23,8 +23,10 @@ class Gauges:
         self.errors = Counter("c2al_errors", "answers with status 500", registry=registry)
         self.reloads = Counter("c2al_reloads", "attempts to take another model", ["outcome"], registry=registry)
         self.model = Info("c2al_model", "the model that serves", registry=registry)
-        Gauge("c2al_queue_requests", "requests that wait for the model", registry=registry).set_function(waiting)
-        Gauge("c2al_in_hand_requests", "requests being read, encoded or scored", registry=registry).set_function(in_hand)
+        queued = Gauge("c2al_queue_requests", "requests that wait for the model", registry=registry)
+        queued.set_function(waiting)
+        held = Gauge("c2al_in_hand_requests", "requests being read, encoded or scored", registry=registry)
+        held.set_function(in_hand)
         ProcessCollector(registry=registry)
 
     def ran(self, rows: int, seconds: float) -> None:

@@ -192,5 +192,5 @@ def _small(value: Any) -> Any:
 
 def _bad(name: str, values: list[Any], rows: np.ndarray, taken: set[type], remedy: str) -> NoReturn:
     place = next(i for i, each in enumerate(values) if type(each) not in taken)
-    shown = json.dumps(values[place])[:200]
-    raise DataError(f"not a value for this column in row {rows[place]}", file=FILE, column=name, value=shown, remedy=remedy)
+    problem, value = f"not a value for this column in row {rows[place]}", json.dumps(values[place])[:200]
+    raise DataError(problem, file=FILE, column=name, value=value, remedy=remedy)

@@ -1,18 +1,16 @@
 """A model that is ready to score, and the place where another one takes over from it."""
 
-import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from c2al.schema import DataError
-from c2al.serving.artefact import Artefact
 from c2al.serving.batching import Batcher
 from c2al.serving.calibration import probabilities
 from c2al.serving.encode import Encoder
@@ -22,15 +20,20 @@ from c2al.serving.json_rows import Kind
 from c2al.serving.refusals import RefusalError
 from c2al.serving.service_settings import Settings
 
-LOG = logging.getLogger("c2al.serving")
+if TYPE_CHECKING:
+    from c2al.serving.artefact import Artefact
+
 FILE = "the request"
+LATER = {"Retry-After": "1"}
 LONGEST_TEXT = 16_384  # bytes; a hashed text costs a step for each
 
 
 class Loaded:
     """An artefact with its encoders, and the thread that runs it once a trial has shown that it does."""
 
-    def __init__(self, artefact: Artefact, settings: Settings, *, under_way: Callable[[], int], gauges: Gauges) -> None:
+    def __init__(
+        self, artefact: "Artefact", settings: Settings, *, under_way: Callable[[], int], gauges: Gauges
+    ) -> None:
         self.artefact, self.in_hand, self.retired = artefact, 0, False
         self.checksum: str = artefact.manifest["checksum"]
         given = {name: choice for name, choice in settings.policy.items() if choice is not None}
@@ -67,7 +70,8 @@ class Loaded:
         columns = self.artefact.columns
         for num in (1, 2):
             empty = Bags(np.zeros(0, np.int64), np.zeros(num, np.int64))
-            dense_BN, ids_BS = np.zeros((num, len(columns.dense)), np.float32), np.zeros((num, len(columns.single)), np.int64)
+            dense_BN = np.zeros((num, len(columns.dense)), np.float32)
+            ids_BS = np.zeros((num, len(columns.single)), np.int64)
             logit_B = self.artefact(Inputs(dense_BN, ids_BS, {name: empty for name in columns.bags}))
             if logit_B.shape != (num,) or not np.isfinite(self.probabilities(logit_B)).all():
                 remedy = "export the model again, and see its parity"
@@ -77,20 +81,20 @@ class Loaded:
 class Current:
     """Holds the model that serves. All but ``_make`` runs in the event loop's thread."""
 
-    def __init__(self, open_model: Callable[[], Artefact], settings: Settings) -> None:
+    def __init__(self, open_model: "Callable[[], Artefact]", settings: Settings) -> None:
         self._open, self._settings = open_model, settings
         self.loaded: Loaded | None = None
         self.in_hand = 0
         self.fault: dict[str, Any] | None = None  # of the last attempt to load, where it failed
         self.busy = False
-        self.gauges = Gauges(waiting=lambda: len(self.loaded.batcher) if self.loaded else 0, in_hand=lambda: self.in_hand)
+        self.gauges = Gauges(lambda: len(self.loaded.batcher) if self.loaded else 0, lambda: self.in_hand)
 
     @contextmanager
     def using(self) -> Iterator[Loaded]:
         """The model for one request, kept until that is answered; 503 where there is none, or no place in the queue."""
         loaded = self.loaded
         if loaded is None:
-            raise RefusalError(503, "no model is loaded yet", remedy="try again", reason="loading", headers=LATER)
+            raise none_yet()
         if self.in_hand >= self._settings.queue:
             raise full(self.in_hand)
         self.in_hand += 1
@@ -137,7 +141,9 @@ class Current:
         return self.loaded.batcher.ended(timeout_s)
 
 
-LATER = {"Retry-After": "1"}
+def none_yet() -> RefusalError:
+    """503: the first model is still being opened."""
+    return RefusalError(503, "no model is loaded yet", remedy="try again", reason="loading", headers=LATER)
 
 
 def full(num: int) -> RefusalError:
@@ -162,6 +168,6 @@ def _check_texts(name: str, column: pa.ChunkedArray) -> None:
     if (pc.max(lengths).as_py() or 0) <= LONGEST_TEXT:
         return
     place = pc.index(pc.greater(lengths, LONGEST_TEXT), True).as_py()
-    row = place if row_of is None else row_of[place].as_py()
+    problem = f"a text that is too long in row {place if row_of is None else row_of[place].as_py()}"
     remedy = f"a value has at most {LONGEST_TEXT} bytes"
-    raise DataError(f"a text that is too long in row {row}", file=FILE, column=name, value=lengths[place], remedy=remedy)
+    raise DataError(problem, file=FILE, column=name, value=f"{lengths[place]} bytes", remedy=remedy)

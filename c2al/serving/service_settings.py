@@ -15,7 +15,7 @@ LEVELS = ("debug", "info", "warning", "error")
 class Settings:
     """Checked when made: a DataError names the key. ``calibration`` and ``policy`` go before the artefact's own."""
 
-    model: str = ""
+    artefact: str = ""
     host: str = "127.0.0.1"
     port: int = 8080
     max_rows_per_request: int = 4096
@@ -40,7 +40,8 @@ class Settings:
         self._check("port", _above(self.port, -1) and self.port < 2**16, "give a port, 0 for any that is free")
         self._check("unknown_columns", self.unknown_columns in ("error", "ignore"), "error or ignore")
         self._check("log_level", self.log_level in LEVELS, f"one of {', '.join(LEVELS)}")
-        self._check("reload_token", self.reload_token is None or len(self.reload_token) >= 8, "8 characters at least")
+        token = self.reload_token
+        self._check("reload_token", token is None or len(str(token)) >= 8, "8 characters at least")
         for name, choice in self.policy.items():
             known = POLICY.get(str(name), ())
             if choice is not None and choice not in known:

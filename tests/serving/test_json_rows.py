@@ -58,7 +58,8 @@ def test_raw_values_of_several_types(values, read):
 
 
 def test_prepared_values():
-    found = table({"rows": [{"age": 1, "country": 4, "seen": [1, 2]}, {"age": -0.5, "country": None, "seen": []}]}, PREPARED)
+    rows = [{"age": 1, "country": 4, "seen": [1, 2]}, {"age": -0.5, "country": None, "seen": []}]
+    found = table({"rows": rows}, PREPARED)
     assert found.schema.types == [pa.float64(), pa.int64(), pa.list_(pa.int64())]
     assert found["country"].to_pylist() == [4, None]
 
@@ -93,9 +94,16 @@ def test_a_value_of_another_kind(row, column):
 
 
 @pytest.mark.parametrize(
-    ("row", "column"), [({"country": "de"}, "country"), ({"country": 1.0}, "country"), ({"country": True}, "country")]
-    + [({"country": 2**63}, "country"), ({"seen": [1, "a"]}, "seen"), ({"seen": [-(2**63) - 1]}, "seen")],
-)  # fmt: skip
+    ("row", "column"),
+    [
+        ({"country": "de"}, "country"),
+        ({"country": 1.0}, "country"),
+        ({"country": True}, "country"),
+        ({"country": 2**63}, "country"),
+        ({"seen": [1, "a"]}, "seen"),
+        ({"seen": [-(2**63) - 1]}, "seen"),
+    ],
+)
 def test_prepared_ids_are_whole_numbers(row, column):
     good = {"country": 1, "seen": [1, 2]}
     assert fault({"rows": [good, good | row]}, PREPARED)[:2] == (column, 1)
@@ -103,8 +111,10 @@ def test_prepared_ids_are_whole_numbers(row, column):
 
 @pytest.mark.parametrize(
     "content",
-    [[], 1, {}, {"rows": [], "columns": {}}, {"rows": {}}, {"rows": [1]}, {"row": []}, {"columns": []}]
-    + [{"columns": {"age": 1}}, {"columns": {"age": [1], "country": []}}],
+    [
+        *([], 1, {}, {"rows": [], "columns": {}}, {"rows": {}}, {"rows": [1]}, {"row": []}, {"columns": []}),
+        *({"columns": {"age": 1}}, {"columns": {"age": [1], "country": []}}),
+    ],
 )
 def test_another_form(content):
     with pytest.raises(DataError):
