@@ -25,6 +25,7 @@ VERBS = {  # verb: (what it does, its config in conf/)
     "checkpoint": ("what the checkpoints of a run, a folder or a URL hold: checkpoint show DIR", None),
     "report": ("report.html of a study again: study=DIR", "report"),
     "serve": ("a model behind HTTP, JSON or Arrow, until SIGTERM: model=model.pt2 port=8080", "serve"),
+    "export": ("a run's checkpoint to one file that scores: run=DIR to=model.pt2", "export"),
 }
 USAGE = """c2al: ranking models on sharded tables, with cohort-contrastive auxiliary learning
 

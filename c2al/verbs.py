@@ -248,15 +248,18 @@ def report(config: Any) -> int:
     return 0
 
 
+def export(config: Any) -> int:
+    """A run's checkpoint to one file that scores, with its proof."""
+    from c2al.serving.entry import run
+
+    return run(config)
+
+
 def serve(config: Any) -> int:
     """A model behind HTTP."""
-    from omegaconf import OmegaConf
+    from c2al.serving.serve import run
 
-    from c2al.serving.serve import Settings
-    from c2al.serving.serve import serve as run
-
-    settings: Any = OmegaConf.to_container(config, resolve=True)
-    return run(Settings(**settings))
+    return run(config)
 
 
 def ensure_data(config: Any) -> None:

@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 MODEL_ENDS_S = 5.0  # after the last answer
+
+
+def run(config: Mapping[str, Any]) -> int:
+    """The verb."""
+    return serve(Settings.of(config))
 
 
 def serve(settings: Settings, open_model: "Callable[[], Artefact] | None" = None) -> int:

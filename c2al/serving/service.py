@@ -124,8 +124,6 @@ class Service:
             return await asyncio.wrap_future(loaded.batcher.submit(inputs))
         except QueueFullError:
             raise full(len(loaded.batcher)) from None
-        except DataError as error:  # the model's own, not of the request's rows
-            raise RuntimeError(f"the model failed: {error}") from error
 
     async def health(self, request: Request) -> Response:
         """Ready or not, and for what."""

@@ -53,6 +53,12 @@ class Settings:
             shown = "…" if name == "reload_token" else getattr(self, name)
             raise DataError(f"{name} cannot be that", value=shown, remedy=f"{name}: {remedy}")
 
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> "Settings":
+        """From ``conf/serve.yaml``, composed."""
+        plain = {key: dict(value) if isinstance(value, Mapping) else value for key, value in config.items()}
+        return cls(**plain)
+
     @property
     def batches(self) -> Limits:
         """For the batcher."""

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,7 @@ from c2al.data.scan import read_columns
 from c2al.embedding.dense import DenseTokens
 from c2al.embedding.tables import embedding_tables, padded
 from c2al.embedding.tokens import FeatureTokens
-from c2al.heads.additive import AddedLogits, Biases
-from c2al.interaction.beside import BesideFMAttention
+from c2al.heads.assembled import assembled
 from c2al.model import Ranker, RowWeights, TrainingModel
 from c2al.objectives.weighting import Weighting
 from c2al.parallel.batch_norm import normalize_over_ranks
@@ -127,25 +125,15 @@ def build_ranker(config: DictConfig, schema: Schema, *, num_heads: int) -> Ranke
     tables = embedding_tables(sparse, dim=width, dims=own)
     mean = [column.name for column in sparse if column.multi and model.pooling == "mean"]
     embedding = FeatureTokens(tables, tokens, dim=width, dims=own, mean=mean)
-    interaction = instantiate(model.interaction, num_tokens=embedding.num_tokens, dim=model.dim)
-    if model.get("fm_attention") and "fm_block" in model:  # Wukong's own block takes the word for itself
-        block = instantiate(model.fm_block, num_tokens=embedding.num_tokens, dim=model.dim)
-        interaction = BesideFMAttention(interaction, block)
-    return Ranker(embedding, interaction, _heads(config, interaction, num_heads=num_heads))
-
-
-def _heads(config: DictConfig, interaction: nn.Module, *, num_heads: int) -> nn.Module:
-    """On all features of the representation but those that enter every logit as they are."""
-    additive: int = getattr(interaction, "additive_features", 0)
-    features: int = interaction.out_features - additive  # type: ignore[operator,assignment]
-    heads = make_heads(config, features, num_heads=num_heads)
-    return AddedLogits(heads, additive_features=additive) if additive else heads
-
-
-def make_heads(config: DictConfig, in_features: int, *, num_heads: int) -> nn.Module:
-    """The model's heads, or those by which the method has them share; biases where there are no features."""
-    make = partial(instantiate, config.method.get("sharing") or config.model.heads) if in_features else Biases
-    return make(in_features=in_features, num_heads=num_heads, seed=config.seed)
+    interaction, heads = assembled(
+        model,
+        config.method.get("sharing"),
+        num_tokens=embedding.num_tokens,
+        num_heads=num_heads,
+        seed=config.seed,
+        make=instantiate,
+    )
+    return Ranker(embedding, interaction, heads)
 
 
 def build_training_model(config: DictConfig, schema: Schema, heads: Auxiliaries) -> TrainingModel:

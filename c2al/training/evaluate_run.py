@@ -3,10 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
-
-from omegaconf import DictConfig, OmegaConf
 
 from c2al.parallel import ranks as process_group
 from c2al.parallel.lost import Watch
@@ -14,6 +11,7 @@ from c2al.schema import DataError
 from c2al.training import build
 from c2al.training.evaluate import evaluate_splits
 from c2al.training.run_folder import RunFolder
+from c2al.training.saved_run import config_of
 from c2al.training.train import Training
 
 
@@ -25,11 +23,7 @@ def loaded_run(
 
     On any number of ranks, under the run's plan or ``sharding`` for all tables, which a plan that names ranks may need.
     """
-    path = Path(run) / "config.yaml"
-    if not path.exists():
-        raise DataError("no run there", file=run, remedy="mend run=…: a folder that `c2al train` made")
-    config = OmegaConf.load(path)
-    assert isinstance(config, DictConfig)
+    config = config_of(run)
     if sharding is not None:
         config.parallel.sharding, config.parallel.tables = sharding, {}
     ranks = process_group.start(timeout_s=config.training.timeout_s, threads=config.training.threads)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.utils import instantiate
 from torch import nn
 
 from c2al.batch import Batch
@@ -15,6 +16,7 @@ from c2al.cli import compose
 from c2al.embedding.dense import DenseTokens
 from c2al.embedding.tables import embedding_tables
 from c2al.embedding.tokens import FeatureTokens
+from c2al.heads.assembled import make_heads
 from c2al.model import Ranker, TrainingModel
 from c2al.parallel import ranks as process_group
 from c2al.parallel.plan import place_tables
@@ -22,7 +24,7 @@ from c2al.parallel.ranks import Ranks
 from c2al.parallel.shard import Rates, TableRates, shard
 from c2al.schema import CohortAxis
 from c2al.training.auxiliaries import Auxiliaries, AuxiliaryHead
-from c2al.training.build import BaseRates, build_weighting, make_heads, make_row_weights
+from c2al.training.build import BaseRates, build_weighting, make_row_weights
 from tests.parallel import sharded_world as world
 
 CONF = Path(__file__).parents[2] / "conf" / "method"
@@ -75,7 +77,9 @@ def built(method: str) -> TrainingModel:
         dim=world.DIM,
         mean=[column.name for column in world.COLUMNS if column.multi],
     )
-    ranker = Ranker(tokens, Projected(), make_heads(config, WIDTH, num_heads=1 + len(heads.heads)))
+    settings, num_heads = config.method.get("sharing") or config.model.heads, 1 + len(heads.heads)
+    heads_module = make_heads(settings, WIDTH, num_heads=num_heads, seed=config.seed, make=instantiate)
+    ranker = Ranker(tokens, Projected(), heads_module)
     rates = BaseRates(1.0, [], [30.0, 20.0, 40.0, 10.0])
     return TrainingModel(
         ranker,
