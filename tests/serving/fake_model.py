@@ -1,6 +1,6 @@
 """A model of one number, two sparse columns and a bag, as an artefact is; its logits can be reckoned by hand.
 
-    python tests/serving/fake_model.py key=value …      serves one; fake.json beside it says which, so that it can change
+python tests/serving/fake_model.py key=value …      serves one; fake.json beside it says which, so that it can change
 """
 
 import json
