@@ -1,5 +1,6 @@
 """Around the whole service: every request is counted and timed, and every error becomes an answer of the one form."""
 
+import asyncio
 import logging
 import time
 import uuid
@@ -54,11 +55,12 @@ class Counted:
             await self._app(scope, receive, tracked)
         except ClientDisconnect:
             self._gauges.rejected.labels("gone").inc()
+        except asyncio.CancelledError:  # uvicorn's, when stop_s is over
+            if begun:
+                raise
+            await self._refused(stopping(), scope, receive, send)
         except (RefusalError, DataError) as error:
-            refusal = of_data(error) if isinstance(error, DataError) else error
-            self._gauges.rejected.labels(refusal.reason).inc()
-            LOG.debug("%s %s: %d, %s", scope["method"], scope["path"], refusal.status, refusal.error)
-            await refusal.response()(scope, receive, send)
+            await self._refused(of_data(error) if isinstance(error, DataError) else error, scope, receive, send)
         except Exception:
             number = uuid.uuid4().hex[:12]
             self._gauges.errors.inc()
@@ -68,3 +70,14 @@ class Counted:
             remedy = "this is a fault of the service, not of the request; its log has the id"
             said = {"problem": "unexpected error", "column": None, "row": None, "value": None, "remedy": remedy}
             await error_response(500, said | {"id": number})(scope, receive, send)
+
+    async def _refused(self, refusal: RefusalError, scope: Scope, receive: Receive, send: Send) -> None:
+        self._gauges.rejected.labels(refusal.reason).inc()
+        LOG.debug("%s %s: %d, %s", scope["method"], scope["path"], refusal.status, refusal.error)
+        await refusal.response()(scope, receive, send)
+
+
+def stopping() -> RefusalError:
+    """503: what is in hand takes longer than the service waits for at its end."""
+    headers = {"Retry-After": "1"}
+    return RefusalError(503, "the service stops", remedy="try again later", reason="stopping", headers=headers)

@@ -39,21 +39,24 @@ class Loaded:
         given = {name: choice for name, choice in settings.policy.items() if choice is not None}
         self.policy: dict[str, str] = {**artefact.manifest["policy"], **given}
         self.calibration = _calibration(settings.calibration, artefact.manifest["calibration"])
-        columns = artefact.columns
-        self.names = [*columns.dense, *columns.single, *columns.bags]
         self._encoders = {
-            prepared: Encoder(artefact.schema, columns, artefact.vocabulary, self.policy, prepared=prepared)
+            prepared: Encoder(artefact.schema, artefact.columns, artefact.vocabulary, self.policy, prepared=prepared)
             for prepared in (False, True)
         }
         self._try()
         self.batcher = Batcher(artefact, settings.batches, under_way=under_way, observe=gauges.ran)
 
+    def names(self, prepared: bool = False) -> list[str]:
+        """The columns that rows are to have."""
+        return self._encoders[prepared].columns
+
     def kinds(self, prepared: bool) -> dict[str, Kind]:
-        """What each column takes."""
-        columns, values = self.artefact.columns, "ids" if prepared else "raw"
-        kinds = {name: Kind("numbers") for name in columns.dense}
-        kinds |= {name: Kind(values) for name in columns.single}
-        return kinds | {name: Kind(values, bag=True) for name in columns.bags}
+        """What each of them takes."""
+        encoder, values = self._encoders[prepared], "ids" if prepared else "raw"
+        kinds = {column.name: Kind("numbers") for column in encoder.dense}
+        for column in (*encoder.single, *encoder.bags):
+            kinds[column.name if prepared else column.raw] = Kind(values, bag=column.multi)
+        return kinds
 
     def encode(self, table: pa.Table, prepared: bool) -> Inputs:
         """Rows as the model reads them."""

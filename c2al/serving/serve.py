@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from c2al.serving.loaded import Loaded
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-MODEL_ENDS_S = 5.0  # after the last answer
+MODEL_ENDS_S = 2.0  # after the last answer
 
 
 def run(config: Mapping[str, Any]) -> int:

@@ -114,8 +114,9 @@ class Service:
             table = arrow_stream.table_of(body, most_rows=most_rows, most_bytes=most_bytes)
             names = set(table.column_names)
         if self._settings.unknown_columns == "error":
-            json_rows.check_known(names, loaded.names)
-        inputs = loaded.encode(table.select([name for name in loaded.names if name in names]), asked.prepared)
+            json_rows.check_known(names, loaded.names(asked.prepared))
+        read = [name for name in loaded.names(asked.prepared) if name in names]
+        inputs = loaded.encode(table.select(read), asked.prepared)
         self.current.gauges.encode_seconds.observe(time.perf_counter() - start_s)
         return inputs
 
@@ -133,7 +134,8 @@ class Service:
         columns, manifest = loaded.artefact.columns, loaded.artefact.manifest
         listed = {"dense": columns.dense, "single": columns.single, "bags": columns.bags}
         about = {"status": "ready", "model": loaded.checksum, "name": manifest["name"], "version": __version__}
-        return _json({**about, "columns": listed, "reloading": self.current.busy, "fault": fault})
+        raw = {"columns": loaded.names(), "prepared_columns": listed}
+        return _json({**about, **raw, "reloading": self.current.busy, "fault": fault})
 
     async def live(self, request: Request) -> Response:
         """The process answers."""
@@ -195,7 +197,7 @@ class Service:
             current.busy = False
         current.take(new)
         current.gauges.reloads.labels("taken").inc()
-        changed = sorted(set(new.names) ^ set(old.names)) if old else []
+        changed = sorted(set(new.names()) ^ set(old.names())) if old else []
         LOG.info("serving %s, %s", new.artefact.manifest["name"], new.checksum)
         if changed:
             LOG.warning("its columns differ from those before: %s", ", ".join(changed))

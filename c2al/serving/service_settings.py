@@ -42,6 +42,9 @@ class Settings:
         self._check("log_level", self.log_level in LEVELS, f"one of {', '.join(LEVELS)}")
         token = self.reload_token
         self._check("reload_token", token is None or len(str(token)) >= 8, "8 characters at least")
+        kind = self.calibration.get("kind") if isinstance(self.calibration, Mapping) else self.calibration
+        remedy = "null for the model's own, none, or {kind: sampling, kept: 0.01}"
+        self._check("calibration", kind in ("none", "sampling", "isotonic") or self.calibration is None, remedy)
         for name, choice in self.policy.items():
             known = POLICY.get(str(name), ())
             if choice is not None and choice not in known:
@@ -56,7 +59,9 @@ class Settings:
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Settings":
         """From ``conf/serve.yaml``, composed."""
-        plain = {key: dict(value) if isinstance(value, Mapping) else value for key, value in config.items()}
+        plain: dict[str, Any] = {
+            key: dict(value) if isinstance(value, Mapping) else value for key, value in config.items()
+        }
         return cls(**plain)
 
     @property

@@ -1,6 +1,6 @@
 """A model of one number, two sparse columns and a bag, as an artefact is; its logits can be reckoned by hand.
 
-python tests/serving/fake_model.py key=value …      serves one; fake.json beside it says which, so that it can change
+python -m tests.serving.fake_model model=fake.json port=0      serves the one that the file says
 """
 
 import json
@@ -86,25 +86,23 @@ class SlowArtefact(FakeArtefact):
 
 
 def open_fake(path: str) -> FakeArtefact:
-    """What a JSON file says: ``{"bias": 1.0, "seconds": 0.5}``; a DataError where it is none."""
+    """What a JSON file says: ``{"bias": 1.0, "seconds": 0.5, "load_s": 0}``; a DataError where it is none."""
     try:
         found = json.loads(Path(path).read_text())
     except ValueError as error:
         raise DataError(f"not an artefact: {error}", file=path, remedy="export it again") from None
+    time.sleep(found.get("load_s", 0))
     return SlowArtefact(found["seconds"], bias=found["bias"], checksum=f"bias {found['bias']}")
 
 
 def main() -> None:
-    """As ``c2al serve``, signals included."""
-    from c2al.parallel.signals import stop_signal
-    from c2al.serving.serve import Settings, serve
+    """``c2al serve``, but for what opens the model."""
+    from c2al import cli
+    from c2al.serving import serve
 
-    words = dict(word.split("=") for word in sys.argv[1:])
-    settings = Settings(
-        artefact=words["model"], port=0, stop_s=float(words.get("stop_s", 30)), reload_token=words.get("reload_token")
-    )
-    stop_signal.listen()
-    raise SystemExit(serve(settings, lambda: open_fake(settings.artefact)))
+    serve._opener = lambda settings: lambda: open_fake(settings.artefact)
+    sys.argv = ["c2al", "serve", *sys.argv[1:]]
+    cli.main()
 
 
 if __name__ == "__main__":
