@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from c2al.serving.artefact import Artefact
 
 LOG = logging.getLogger("c2al.serving")
-NOT_SHOWN = ("config", "records")  # of a manifest: where its run lay, and what its file holds
+NOT_SHOWN = ("run", "config", "records")  # of a manifest: where its run lay, and what its file holds
 ENCODERS = min(4, os.cpu_count() or 1)  # bodies that are unpacked at once, which bounds the memory that this takes
 
 

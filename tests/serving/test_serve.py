@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from c2al.parallel.signals import REPEATED_S, STOPPED
+from c2al.serving import serve
 
 ROOT = Path(__file__).parents[2]
 ROW = {"age": 40, "country": "de", "city": 1, "seen": []}
@@ -196,6 +197,12 @@ def test_a_client_that_leaves_is_no_fault(start):
     until(lambda: served.in_hand() == 0)
     assert served.ask("POST", "/score", 1)[0] == 200
     assert "Traceback" not in served.errors.read_text()
+
+
+def test_answers_do_not_wait_for_an_acknowledgement():
+    """asyncio sets TCP_NODELAY on connections of sockets that say they are TCP's, and on no others."""
+    with serve._bound("127.0.0.1", 0) as bound:
+        assert bound.proto == socket.IPPROTO_TCP
 
 
 def test_a_second_sigterm_ends_it_at_once(start):
