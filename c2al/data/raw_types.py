@@ -1,5 +1,7 @@
 """Raw values in another type than prepared rows had (texts from JSON or csv), brought to what has the same id."""
 
+from functools import cache
+
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pat
@@ -11,6 +13,7 @@ _WHOLE = r"^-?[0-9]{1,18}$"
 _NUMBER = r"^-?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?$"
 
 
+@cache
 def arrow_type(said: str | None) -> pa.DataType | None:
     """A type by Arrow's words for it; None where they say no simple one (a decimal is told as a double)."""
     said = said or ""
@@ -62,13 +65,14 @@ def _booleans(values: pa.Array) -> pa.Array:
 def _times(texts: pa.Array, trained: pa.DataType | None) -> pa.Array:
     """Points in time from texts such as 2024-05-01T17:30:00; with a zone (Z, +02:00) in the zone of the rows."""
     texts = pc.if_else(pc.equal(texts, ""), None, texts)
-    exact = trained is not None and is_time(trained)
-    kind = trained if exact else pa.timestamp("us")
+    if trained is not None and pat.is_time(trained):
+        texts = pc.binary_join_element_wise("1970-01-01T", texts, "")
+    kind = trained if trained is not None and pat.is_timestamp(trained) else pa.timestamp("us")
     try:
         return texts.cast(kind)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         pass
-    zone = getattr(kind, "tz", None)
+    zone = kind.tz
     try:
         moments = texts.cast(pa.timestamp("us", "UTC"))
         return moments.cast(pa.timestamp("us", zone or "UTC"))
