@@ -67,18 +67,20 @@ def score(
 ) -> Scored:
     """Score ``data`` with the file ``model``; ``calibration`` and ``policy`` None, or what they leave out, are its own.
 
-    ``needs`` is the kind that the calibration must be of. ``prepared`` None: where the folder has a schema.yaml. ``progress(done, all)`` counts rows; all is 0 while unknown.
+    ``needs`` is the kind that the calibration must be of. ``prepared`` None: where the folder has a schema.yaml.
+    ``progress(done, all)`` counts rows; all is 0 while unknown.
     """
     _check(data, to, keep, batch_rows)
     artefact = opener(model)
     prepared = is_prepared(data) if prepared is None else prepared
-    policy = {**artefact.manifest.get("policy", {}), **{rule: word for rule, word in (policy or {}).items() if word}}
+    rules: dict[str, str] = dict(artefact.manifest.get("policy", {}))
+    rules |= {rule: word for rule, word in (policy or {}).items() if word}
     calibration = dict(calibration or artefact.manifest.get("calibration") or chosen("none"))
     if needs and calibration["kind"] != needs:
         remedy = "fit one: scores=RUN/scores/validation.parquet"
         raise DataError(f"the model has no calibration of kind {needs}", file=model, remedy=remedy)
-    source = _source(artefact, data, split, prepared=prepared, keep=keep, policy=policy)
-    make = partial(Scorer, opener, model, policy, prepared, artefact if workers == 1 else None)
+    source = _source(artefact, data, split, prepared=prepared, keep=keep, policy=rules)
+    make = partial(Scorer, opener, model, rules, prepared, artefact if workers == 1 else None)
     started, done = time.monotonic(), 0
     measured = Measured()
     with scores_file(to) as out:
@@ -103,8 +105,8 @@ def run(config: Any, progress: Callable[[int, int], None]) -> Scored:
         raise DataError(f"{key} is of calibration={kind}", value=config[key], remedy=f"say calibration={kind} too")
     own = asked == "isotonic" and config.scores is None  # the model's own curve, if it has one
     return score(
-        config.model,
-        data=config.data,
+        config.artefact,
+        data=config.rows,
         to=config.to,
         split=config.split,
         prepared=config.prepared,

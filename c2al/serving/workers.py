@@ -11,6 +11,7 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
@@ -98,20 +99,23 @@ def _work(pipe: Connection, make: Callable[[], Callable[[Any], Any]]) -> None:
     """The process's own program."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches all processes: the parent ends them
     os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    arguments: SimpleQueue[Any] = SimpleQueue()
+    threading.Thread(target=_receive, args=(pipe, arguments), daemon=True).start()
     try:
         work = make()
         _one_thread()
     except Exception as error:
-        _answer(pipe, True, error)
-        return
-    arguments: SimpleQueue[Any] = SimpleQueue()
-    threading.Thread(target=_receive, args=(pipe, arguments), daemon=True).start()
+        work = partial(_raise, error)  # as the answer to every task: a closed pipe would say less
     while (message := arguments.get()) is not None:
         try:
             answer = False, work(message[0])
         except Exception as error:
             answer = True, error
         _answer(pipe, *answer)
+
+
+def _raise(error: Exception, _: Any) -> None:
+    raise error
 
 
 def _receive(pipe: Connection, arguments: "SimpleQueue[Any]") -> None:
