@@ -50,8 +50,8 @@ def test_without_bags_triton_batches_requests(file):
 
 
 def test_the_config_is_one_that_triton_reads(file):
-    pb = pytest.importorskip("tritonclient.grpc.model_config_pb2", exc_type=ImportError)
     from google.protobuf import text_format
+    from tritonclient.grpc import model_config_pb2 as pb
 
     read = text_format.Parse(config_text("ctr", open_artefact(file)), pb.ModelConfig())
     assert (read.backend, read.platform, read.name) == ("pytorch", "torch_aoti", "ctr")
