@@ -24,6 +24,7 @@ VERBS = {  # verb: (what it does, its config in conf/)
     "study": ("baseline, discovery, arms × seeds, a verdict per cohort: experiment=demo", "study"),
     "checkpoint": ("what the checkpoints of a run, a folder or a URL hold: checkpoint show DIR", None),
     "report": ("report.html of a study again: study=DIR", "report"),
+    "serve": ("a model behind HTTP, JSON or Arrow, until SIGTERM: model=model.pt2 port=8080", "serve"),
     "export": ("a run's checkpoint to one file that scores: run=DIR to=model.pt2", "export"),
 }
 USAGE = """c2al: ranking models on sharded tables, with cohort-contrastive auxiliary learning
@@ -42,6 +43,7 @@ GROUPS |= {"plan": GROUPS["config"], "study": ("experiment", *GROUPS["config"])}
 OPEN = (  # mappings whose keys are the user's
     *("ids_per_row", "parallel.bandwidths", "parallel.tables.", "model.dims.", "training.sparse.tables."),
 )
+ALIASES = {"prepare": {"from": "folder"}, "serve": {"model": "artefact"}}  # names that Python or a group of conf/ has
 CONF = Path(str(files("c2al.conf")))
 
 
@@ -123,7 +125,7 @@ def compose(name: str, overrides: list[str]) -> Any:
     GlobalHydra.instance().clear()
     with initialize_config_module("c2al.conf", version_base="1.3"):
         try:
-            return hydra_compose(name, overrides=_renamed(overrides))
+            return hydra_compose(name, overrides=_renamed(overrides, name))
         except (HydraException, OmegaConfBaseException) as error:
             raise _explained(error, name, overrides) from None
 
@@ -135,16 +137,10 @@ def _program(verb: str, words: list[str]) -> Callable[[Any], int]:
     silence()  # before the first import of fbgemm
     from c2al import verbs
 
-    return {
-        "prepare": verbs.prepare,
-        "train": verbs.train,
-        "evaluate": verbs.evaluate,
-        "discover": verbs.discover,
-        "plan": verbs.plan,
-        "report": verbs.report,
-        "export": verbs.export,
-        "study": lambda config: verbs.study(config, compose, words),
-    }[verb]
+    if verb == "study":
+        return lambda config: verbs.study(config, compose, words)
+    program: Callable[[Any], int] = getattr(verbs, verb)
+    return program
 
 
 def _load(path: str, overrides: list[str]) -> Any:
@@ -187,9 +183,9 @@ def _multirun(verb: str, name: str, overrides: list[str]) -> int:
 
     folder = sweep.new_folder()
     try:
-        parsed = OverridesParser.create().parse_overrides(_renamed(overrides))
+        parsed = OverridesParser.create().parse_overrides(_renamed(overrides, name))
         same = [override.get_key_element() for override in parsed if not override.is_sweep_override()]
-        sys.argv = [f"c2al {verb}", "--multirun", *_renamed(overrides)]
+        sys.argv = [f"c2al {verb}", "--multirun", *_renamed(overrides, name)]
         sys.argv += [f"hydra.sweep.dir={folder}", "hydra.sweep.subdir=.", "hydra.output_subdir=null"]
         sys.argv += ["hydra.job.chdir=false", "hydra/job_logging=disabled", "hydra/hydra_logging=disabled"]
         sys.argv += [f"hydra.job.config.override_dirname.exclude_keys=[{','.join(same)}]"]
@@ -219,10 +215,10 @@ def _job(config: Any) -> int:
     return 0
 
 
-def _renamed(overrides: list[str]) -> list[str]:
-    """Overrides as users say them, in Hydra's words: ``from`` is no name that Python's functions can take, and ``++``
-    is needed where a key of the user's own is set in an open mapping."""
-    renamed = (re.sub(r"^from=", "folder=", word) for word in overrides)
+def _renamed(overrides: list[str], name: str) -> list[str]:
+    """Overrides as users say them, in Hydra's words: ``++`` where a key of the user's own is set in an open mapping."""
+    alias = ALIASES.get(name, {})
+    renamed = (re.sub(r"^\w+(?==)", lambda key: alias.get(key[0], key[0]), word) for word in overrides)
     return [f"++{word}" if word.split("=")[0].startswith(OPEN) else word for word in renamed]
 
 

@@ -22,6 +22,7 @@ import fsspec
 import yaml
 
 SPLITS = ("train", "validation", "test")
+RAW_KEYS = ("source", "part", "raw_type", "drop_unknown")  # of a sparse column; written where they say something
 
 
 class DataError(ValueError):
@@ -55,13 +56,27 @@ def _data_error(problem: str, remedy: str, where: dict[str, Any]) -> DataError:
 
 @dataclass(frozen=True)
 class SparseColumn:
-    """A column of ids, one embedding table. ``vocabulary`` is a parquet file of (value, id), relative to the folder."""
+    """A column of ids, one embedding table. ``vocabulary`` is a parquet file of (value, id), relative to the folder.
+
+    What encodes raw rows again: the raw column, where its name is another one (``source``), the ``part`` that is taken
+    of its times (hour, weekday), its type in Arrow's words, and whether bags leave out what is unknown, which else has
+    id 0. Without a vocabulary and not hashed, raw values are the ids themselves.
+    """
 
     name: str
     num_rows: int
     multi: bool = False
     vocabulary: str | None = None
     hashed: bool = False
+    source: str | None = None
+    part: str = ""
+    raw_type: str | None = None
+    drop_unknown: bool = False
+
+    @property
+    def raw(self) -> str:
+        """The raw column that it is made of."""
+        return self.source or self.name
 
 
 @dataclass(frozen=True)
@@ -150,6 +165,7 @@ class Schema:
     def save(self, folder: str) -> None:
         """Write ``schema.yaml`` into a folder (any fsspec path)."""
         raw = _plain(asdict(self))
+        raw["sparse"] = [_without_empty(column) for column in raw["sparse"]]
         view = raw.pop("view")
         if self.view:
             raw = {"view_of": view["rows"], "fingerprint": view["fingerprint"]} | {
@@ -170,10 +186,11 @@ class Schema:
         try:
             if "view_of" in raw:
                 return _with_view(raw, path)
+            derived = raw.get("notes", {}).get("derived", {})  # how older files say it
             return cls(
                 **{
                     **raw,
-                    "sparse": tuple(SparseColumn(**column) for column in raw["sparse"]),
+                    "sparse": tuple(_sparse(column, derived) for column in raw["sparse"]),
                     "dense": tuple(DenseColumn(**column) for column in raw["dense"]),
                     "axes": tuple(_axis(axis) for axis in raw["axes"]),
                     "splits": {name: Split(**split) for name, split in raw["splits"].items()},
@@ -212,6 +229,16 @@ def _with_view(raw: dict[str, Any], path: str) -> Schema:
         )
     view = View(raw["view_of"], raw["fingerprint"], tuple(axis.name for axis in axes))
     return replace(rows, axes=(*rows.axes, *axes), view=view)
+
+
+def _sparse(raw: dict[str, Any], derived: dict[str, dict[str, str]]) -> SparseColumn:
+    made = derived.get(raw.get("name", ""), {})
+    return SparseColumn(**({"source": made["column"], "part": made["part"]} if made else {}) | raw)
+
+
+def _without_empty(sparse: dict[str, Any]) -> dict[str, Any]:
+    """Without what says only how raw rows are encoded, where that is nothing."""
+    return {key: value for key, value in sparse.items() if value or key not in RAW_KEYS}
 
 
 def _axis(raw: dict[str, Any]) -> CohortAxis:

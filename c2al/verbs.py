@@ -255,6 +255,13 @@ def export(config: Any) -> int:
     return run(config)
 
 
+def serve(config: Any) -> int:
+    """A model behind HTTP."""
+    from c2al.serving.serve import run
+
+    return run(config)
+
+
 def ensure_data(config: Any) -> None:
     """Make the data that the config can make, where it is not there yet (rank 0; the others wait for the schema).
 

@@ -1,6 +1,8 @@
 import pickle
+from dataclasses import replace
 
 import pytest
+import yaml
 
 from c2al.schema import CohortAxis, DataError, DenseColumn, Schema, SparseColumn, Split
 
@@ -86,3 +88,20 @@ def test_an_error_says_problem_place_and_remedy_and_pickles_whole():
     copy = pickle.loads(pickle.dumps(error))
     assert (str(copy), copy.where, copy.remedy) == (str(error), error.where, error.remedy)
     assert str(DataError("nothing", remedy="none")) == "nothing. Remedy: none"
+
+
+def test_how_raw_rows_are_encoded_is_kept_and_where_nothing_is_to_be_said_not_written(tmp_path):
+    hour = SparseColumn("when_hour", 25, source="when", part="hour", raw_type="timestamp[us]")
+    tags = SparseColumn("tags", 5, multi=True, drop_unknown=True)
+    replace(SCHEMA, sparse=(*SCHEMA.sparse, hour, tags)).save(str(tmp_path))
+    assert Schema.load(str(tmp_path)).sparse[-2:] == (hour, tags)
+    plain = yaml.safe_load((tmp_path / "schema.yaml").read_text())["sparse"][0]
+    assert list(plain) == ["name", "num_rows", "multi", "vocabulary", "hashed"]
+
+
+def test_older_files_say_in_their_notes_what_parts_of_times_are_of(tmp_path):
+    notes = {"derived": {"when_hour": {"column": "when", "part": "hour"}}}
+    replace(SCHEMA, sparse=(SparseColumn("when_hour", 25),), notes=notes).save(str(tmp_path))
+    (column,) = Schema.load(str(tmp_path)).sparse
+    assert (column.raw, column.part) == ("when", "hour")
+    assert SparseColumn("user", 3).raw == "user"

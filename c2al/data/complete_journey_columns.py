@@ -59,7 +59,7 @@ class Columns:
     def add(self, name: str, place: str, ids: np.ndarray, vocabulary: list[Any], multi: bool = False) -> None:
         """A sparse column whose id i > 0 means ``vocabulary[i - 1]``; no lookup where ``place`` is "history"."""
         path = f"vocabularies/{name}.parquet"
-        self.sparse.append(SparseColumn(name, len(vocabulary) + 1, multi=multi, vocabulary=path))
+        self.sparse.append(SparseColumn(name, len(vocabulary) + 1, multi, path, drop_unknown=multi))
         self.vocabularies[path] = vocabulary
         if place != "history":
             self.lookups.append(Lookup(name, place, ids.astype(np.int32)))

@@ -48,12 +48,16 @@ class Scale:
         return self._finished
 
     def encode(self, values: np.ndarray) -> np.ndarray:
-        """The stored values, float32, at most ±``FARTHEST``; log1p takes anything below -1 + 1e-6 as that."""
-        column = self.column
-        values = np.where(np.isfinite(values), values, np.nan)
-        if column.transform == "log1p":
-            values = np.log1p(np.maximum(values, -1 + 1e-6))
-        return np.nan_to_num(np.clip((values - column.mean) / column.std, -FARTHEST, FARTHEST)).astype(np.float32)
+        """The stored values, float32."""
+        return normalized(values, self.column)
+
+
+def normalized(values: np.ndarray, column: DenseColumn) -> np.ndarray:
+    """Numbers as they are stored, float32, at most ±``FARTHEST``; log1p takes anything below -1 + 1e-6 as that."""
+    values = np.where(np.isfinite(values), values, np.nan)
+    if column.transform == "log1p":
+        values = np.log1p(np.maximum(values, -1 + 1e-6))
+    return np.nan_to_num(np.clip((values - column.mean) / column.std, -FARTHEST, FARTHEST)).astype(np.float32)
 
 
 class Moments:

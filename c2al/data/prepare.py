@@ -19,7 +19,7 @@ from c2al.data.raw_values import feature_texts, labels_of, numbers_of, texts_of,
 from c2al.data.splitting import Splitter, check_splits, make_splitter
 from c2al.data.vocabulary import Vocabulary, unit_ids
 from c2al.data.writer import prepared_folder, write_splits
-from c2al.schema import SPLITS, DataError, Schema
+from c2al.schema import SPLITS, DataError, Schema, SparseColumn
 
 Progress = Callable[[int, int], None]
 
@@ -64,7 +64,7 @@ def prepare_parquet(
         schema = Schema(
             name=folder.rstrip("/").split("/")[-1],
             label=label,
-            sparse=tuple(vocabulary.save(partial) for vocabulary in maker.vocabularies),
+            sparse=tuple(maker.sparse_columns(partial)),
             dense=tuple(scale.column for scale in maker.scales),
             axes=tuple(axis.axis for axis in maker.axes),
             weight=weight,
@@ -165,6 +165,13 @@ class Preparation:
         if self.weight:
             out[self.weight] = pa.array(weights_of(chunk, self.weight))
         return pa.table({**out, self.label: pa.array(labels_of(chunk, self.label))})
+
+    def sparse_columns(self, folder: str) -> Iterator[SparseColumn]:
+        """The columns with what raw rows need to be encoded again; their vocabularies are written into the folder."""
+        for feature, vocabulary in zip(self.plan.sparse, self.vocabularies, strict=True):
+            source = feature.column if feature.column != feature.name else None
+            raw_type = str(self.raw.types[feature.column])
+            yield replace(vocabulary.save(folder), source=source, part=feature.part, raw_type=raw_type)
 
     def _chunks(self) -> Iterator[tuple[Chunk, np.ndarray]]:
         split_by = next((found.column for found in self.plan.found if "split" in found.role.split(", ")), None)

@@ -69,7 +69,7 @@ def feature_texts(table: pa.Table, feature: Feature, file: str) -> tuple[pa.Arra
     values = table.column(feature.column).combine_chunks()
     try:
         if not feature.multi:
-            return texts_of(_part(values, feature.part)), None
+            return texts_of(part_of(values, feature.part)), None
         texts = texts_of(pc.list_flatten(values))
     except DataError as error:
         raise DataError(error.problem, file=file, column=feature.column, remedy=error.remedy) from None
@@ -78,7 +78,8 @@ def feature_texts(table: pa.Table, feature: Feature, file: str) -> tuple[pa.Arra
     return texts.filter(there), np.bincount(rows, minlength=len(values))
 
 
-def _part(values: pa.Array, part: str) -> pa.Array:
+def part_of(values: pa.Array, part: str) -> pa.Array:
+    """Hour or weekday (Monday is 0) of times; the values themselves where ``part`` is empty."""
     if not part:
         return values
     if is_number(values.type):  # seconds or milliseconds since 1970

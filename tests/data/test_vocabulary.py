@@ -3,7 +3,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from c2al.data.vocabulary import Vocabulary, fnv1a64, hashed_ids, unit_ids
+from c2al.data import vocabulary as module
+from c2al.data.vocabulary import Lookup, Vocabulary, fnv1a64, hashed_ids, unit_ids
 
 
 def fnv_by_the_book(text: str) -> int:
@@ -90,3 +91,29 @@ def test_units_keep_apart_and_missing_is_zero():
     assert units[-1] == 0
     assert len(set(units[:-1])) == 10_000
     assert units[:-1].min() > 0
+
+
+@pytest.mark.parametrize("num", [3, 500])
+def test_a_lookup_gives_the_ids_of_its_vocabulary(num):
+    vocabulary = counted([[f"v{i}" for i in range(num)] + ["", "日本"]])
+    texts = pa.array(["v1", "new", None, "日本", "v0", ""] * 40)
+    for cut in (texts, texts.slice(1, 5), texts.slice(0, 0)):
+        assert Lookup(vocabulary.values)(cut).tolist() == vocabulary.encode(cut).tolist()
+
+
+def test_a_lookup_tells_values_of_one_hash_apart(monkeypatch):
+    values = pa.array(["a", "b", "c"])
+    monkeypatch.setattr(module, "fnv1a64", lambda texts: np.zeros(len(texts), np.uint64))
+    assert Lookup(values)(pa.array(["b", "x", None, "c"])).tolist() == [2, 0, 0, 3]
+    assert Lookup(values.slice(0, 1))(pa.array(["b", "a"])).tolist() == [0, 1]
+
+
+def test_a_lookup_of_no_values_knows_none():
+    assert Lookup(pa.array([], pa.string()))(pa.array(["a", None])).tolist() == [0, 0]
+
+
+def test_few_texts_have_the_hashes_that_they_have_among_many():
+    texts = pa.array(["", "a", "日本", "x" * 50])
+    many = pa.concat_arrays([texts] * 10)
+    assert fnv1a64(texts).tolist() == fnv1a64(many)[:4].tolist()
+    assert fnv1a64(texts).dtype == np.uint64

@@ -1,0 +1,74 @@
+"""What ``c2al serve`` is set to; ``conf/serve.yaml`` says the same in the user's words."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from c2al.schema import DataError
+from c2al.serving.batching import Limits
+
+POLICY = {"unknown": ("zero", "error"), "null": ("zero", "error"), "missing": ("error", "default")}
+LEVELS = ("debug", "info", "warning", "error")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Checked when made: a DataError names the key. ``calibration`` and ``policy`` go before the artefact's own."""
+
+    artefact: str = ""
+    host: str = "127.0.0.1"
+    port: int = 8080
+    max_rows_per_request: int = 4096
+    max_body_bytes: int = 8 * 2**20
+    body_timeout_s: float = 30.0
+    max_batch_rows: int = 1024
+    max_wait_ms: float = 2.0
+    queue: int = 256
+    threads: int | None = None
+    calibration: Any = None
+    policy: Mapping[str, str | None] = field(default_factory=dict)
+    unknown_columns: str = "error"
+    reload_token: str | None = None
+    stop_s: float = 30.0
+    log_level: str = "info"
+
+    def __post_init__(self) -> None:
+        for name in ("max_rows_per_request", "max_body_bytes", "max_batch_rows", "queue", "body_timeout_s", "stop_s"):
+            self._check(name, _above(getattr(self, name), 0), "give a number above 0")
+        self._check("max_wait_ms", _above(self.max_wait_ms, -1e-9), "give milliseconds, 0 for none")
+        self._check("threads", self.threads is None or _above(self.threads, 0), "give a number above 0, or null")
+        self._check("port", _above(self.port, -1) and self.port < 2**16, "give a port, 0 for any that is free")
+        self._check("unknown_columns", self.unknown_columns in ("error", "ignore"), "error or ignore")
+        self._check("log_level", self.log_level in LEVELS, f"one of {', '.join(LEVELS)}")
+        token = self.reload_token
+        self._check("reload_token", token is None or len(str(token)) >= 8, "8 characters at least")
+        kind = self.calibration.get("kind") if isinstance(self.calibration, Mapping) else self.calibration
+        remedy = "null for the model's own, none, or {kind: sampling, kept: 0.01}"
+        self._check("calibration", kind in ("none", "sampling", "isotonic") or self.calibration is None, remedy)
+        for name, choice in self.policy.items():
+            known = POLICY.get(str(name), ())
+            if choice is not None and choice not in known:
+                remedy = f"policy.{name}: {' or '.join(known)}" if known else f"known: {', '.join(POLICY)}"
+                raise DataError("no such policy", value=f"{name}={choice}", remedy=remedy)
+
+    def _check(self, name: str, holds: bool, remedy: str) -> None:
+        if not holds:
+            shown = "…" if name == "reload_token" else getattr(self, name)
+            raise DataError(f"{name} cannot be that", value=shown, remedy=f"{name}: {remedy}")
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> "Settings":
+        """From ``conf/serve.yaml``, composed."""
+        plain: dict[str, Any] = {
+            key: dict(value) if isinstance(value, Mapping) else value for key, value in config.items()
+        }
+        return cls(**plain)
+
+    @property
+    def batches(self) -> Limits:
+        """For the batcher."""
+        return Limits(self.max_batch_rows, self.max_wait_ms / 1000, self.queue)
+
+
+def _above(value: Any, bound: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > bound

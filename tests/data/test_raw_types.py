@@ -1,0 +1,76 @@
+import datetime
+
+import pyarrow as pa
+import pytest
+
+from c2al.data.raw_types import arrow_type, like_trained
+from c2al.data.raw_values import part_of, texts_of
+from c2al.schema import DataError
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pa.string(), pa.int8(), pa.float32(), pa.bool_(), pa.date32(), pa.timestamp("ns"), pa.timestamp("us", "UTC")],
+)
+def test_a_type_is_found_by_its_words(kind):
+    assert arrow_type(str(kind)) == kind
+    assert arrow_type(str(pa.list_(kind))) == kind
+
+
+def test_a_decimal_is_told_as_a_double_and_strange_words_as_nothing():
+    assert arrow_type("decimal128(5, 2)") == pa.float64()
+    assert arrow_type(None) is None
+    assert arrow_type("struct<a: int64>") is None
+
+
+@pytest.mark.parametrize(
+    ("trained", "given", "texts"),
+    [
+        ("int64", pa.array(["7", "007", "x", None, ""]), ["7", "7", "x", None, None]),
+        ("double", pa.array(["7.0", "0.5", "1e3", "x"]), ["7", "0.5", "1000", "x"]),
+        ("decimal128(5, 2)", pa.array(["5.50"]), ["5.5"]),
+        ("bool", pa.array(["True", "false", "x"]), ["true", "false", "x"]),
+        ("bool", pa.array([1, 0, 2, None]), ["true", "false", "2", None]),
+        ("string", pa.array([7, 8]), ["7", "8"]),
+        ("string", pa.array(["007"]), ["007"]),
+        ("int64", pa.array([7.0, None]), ["7", None]),
+        (None, pa.array(["007"]), ["007"]),
+    ],
+)
+def test_other_types_give_the_texts_of_the_trained_one(trained, given, texts):
+    assert texts_of(like_trained(given, trained)).to_pylist() == texts
+
+
+@pytest.mark.parametrize(
+    ("trained", "text", "hour"),
+    [
+        ("timestamp[us]", "2024-05-01T17:30:00", 17),
+        ("timestamp[us]", "2024-05-01 17:30:00", 17),
+        ("timestamp[us]", "2024-05-01T17:30:00Z", 17),
+        ("timestamp[us]", "2024-05-01T17:30:00+02:00", 15),
+        ("timestamp[ms, tz=Europe/Berlin]", "2024-05-01T17:30:00Z", 19),
+        ("int64", "2024-05-01T17:30:00", 17),
+        (None, "2024-05-01T17:30:00.123456", 17),
+        ("time64[us]", "17:30:00", 17),
+    ],
+)
+def test_texts_of_times_are_read(trained, text, hour):
+    times = like_trained(pa.array([text, None, ""]), trained, "hour")
+    assert part_of(times, "hour").to_pylist() == [hour, None, None]
+
+
+def test_times_that_are_no_text_stay_as_they_are():
+    moment = pa.array([datetime.datetime(2024, 5, 1, 17)])
+    assert like_trained(moment, "timestamp[us]", "hour").equals(moment)
+    assert part_of(like_trained(pa.array([1714584600]), "timestamp[us]", "hour"), "hour").to_pylist() == [17]
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2024-13-01T00:00:00"])
+def test_a_text_that_is_no_time_is_named(text):
+    with pytest.raises(DataError, match=text):
+        like_trained(pa.array(["2024-05-01T17:30:00", text]), "timestamp[us]", "hour")
+
+
+def test_booleans_are_no_times():
+    with pytest.raises(DataError, match="bool"):
+        like_trained(pa.array([True]), "timestamp[us]", "hour")

@@ -1,0 +1,133 @@
+import asyncio
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+from c2al.schema import DataError
+from c2al.serving.service_settings import Settings
+from tests.serving.fake_model import FakeArtefact
+from tests.serving.http_client import ROWS, TIMEOUT_S, Client, served
+
+
+@pytest.fixture
+def artefact() -> FakeArtefact:
+    return FakeArtefact()
+
+
+def test_a_full_queue_is_said():
+    gate = threading.Event()
+    artefact = FakeArtefact(gate=gate)
+
+    async def program(client: Client) -> None:
+        held = [asyncio.create_task(client.score([ROWS[0]] * 3)) for _ in range(3)]
+        while await client.metric("c2al_in_hand_requests") < 3:
+            await asyncio.sleep(0.01)
+        answer = await client.score(ROWS)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        assert await client.metric("c2al_rejected_total", reason="queue") == 1
+        assert (await client.http.get("/health")).status_code == 200
+        gate.set()
+        assert {answer.status_code for answer in await asyncio.gather(*held)} == {200}
+        assert (await client.score(ROWS)).status_code == 200
+
+    served(program, artefact, settings=Settings(queue=3))
+
+
+class Opener:
+    """Opens one artefact after another; an exception among them is raised."""
+
+    def __init__(self, *found: Any) -> None:
+        self.found = list(found)
+
+    def __call__(self) -> FakeArtefact:
+        found = self.found.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+TOKEN = {"authorization": "Bearer let me in please"}
+
+
+def test_reload_by_token_alone(artefact):
+    async def closed(client: Client) -> None:
+        assert (await client.http.post("/reload", headers=TOKEN)).status_code == 403
+
+    async def guarded(client: Client) -> None:
+        for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "Basic let me in please"}):
+            answer = await client.http.post("/reload", headers=headers)
+            assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+        answer = await client.http.post("/reload", headers=TOKEN)
+        assert (answer.status_code, answer.json()) == (200, {"model": "new", "before": "c0ffee"})
+        assert (await client.score(ROWS)).json()["model"] == "new"
+
+    served(closed, artefact)
+    new = FakeArtefact(2.0, checksum="new")
+    served(guarded, Opener(artefact, new), settings=Settings(reload_token="let me in please"))
+
+
+class Broken(FakeArtefact):
+    def __call__(self, inputs: Any) -> np.ndarray:
+        return np.full(len(inputs), np.nan, np.float32)
+
+
+def test_a_bad_file_leaves_the_model_that_serves(artefact, caplog):
+    torn = DataError("cut short", file="model.pt2", remedy="export it again")
+
+    async def program(client: Client) -> None:
+        for status, problem in [(409, "cut short"), (409, "does not score"), (500, "unexpected error")]:
+            answer = await client.http.post("/reload", headers=TOKEN)
+            assert answer.status_code == status, answer.text
+            assert problem in answer.json()["error"]["problem"]
+            assert (await client.score(ROWS)).json()["model"] == "c0ffee"
+            health = await client.http.get("/health")
+            assert (health.status_code, health.json()["status"]) == (200, "ready")
+            assert problem in health.json()["fault"]["problem"]
+        assert await client.metric("c2al_reloads_total", outcome="refused") == 3
+        assert await client.metric("c2al_reloads_total", outcome="taken") == 1
+        assert "the one before serves on: cut short" in caplog.text
+        assert (await client.http.post("/reload", headers=TOKEN)).status_code == 200
+        assert (await client.http.get("/health")).json()["fault"] is None
+
+    opener = Opener(artefact, torn, Broken(), OSError("a disk"), FakeArtefact(1.0, checksum="new"))
+    served(program, opener, settings=Settings(reload_token="let me in please"))
+
+
+def test_requests_in_hand_end_on_the_old_model():
+    gate = threading.Event()
+    old, new = FakeArtefact(gate=gate), FakeArtefact(5.0, checksum="new")
+
+    async def program(client: Client) -> None:
+        held = [asyncio.create_task(client.score([ROWS[0]] * 3)) for _ in range(5)]
+        while await client.metric("c2al_in_hand_requests") < 5:
+            await asyncio.sleep(0.01)
+        before = client.app.state.service.current.loaded
+        assert (await client.http.post("/reload", headers=TOKEN)).status_code == 200
+        assert (await client.score(ROWS)).json()["model"] == "new"
+        gate.set()
+        assert {answer.json()["model"] for answer in await asyncio.gather(*held)} == {"c0ffee"}
+        assert await asyncio.to_thread(before.batcher.ended, TIMEOUT_S)
+
+    served(program, Opener(old, new), settings=Settings(reload_token="let me in please"))
+
+
+def test_one_reload_at_a_time(artefact):
+    gate, opened = threading.Event(), [artefact]
+
+    def opener() -> FakeArtefact:
+        if not opened:
+            assert gate.wait(TIMEOUT_S)
+            return FakeArtefact(checksum="new")
+        return opened.pop()
+
+    async def program(client: Client) -> None:
+        first = asyncio.create_task(client.http.post("/reload", headers=TOKEN))
+        while not (await client.http.get("/health")).json()["reloading"]:
+            await asyncio.sleep(0.01)
+        assert (await client.http.post("/reload", headers=TOKEN)).status_code == 409
+        gate.set()
+        assert (await first).json()["model"] == "new"
+
+    served(program, opener, settings=Settings(reload_token="let me in please"))

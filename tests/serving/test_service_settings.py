@@ -1,0 +1,42 @@
+from dataclasses import fields
+
+import pytest
+from omegaconf import OmegaConf
+
+from c2al.cli import compose
+from c2al.schema import DataError
+from c2al.serving.batching import Limits
+from c2al.serving.service_settings import Settings
+
+
+def test_the_config_has_the_same_keys_and_defaults(monkeypatch):
+    monkeypatch.delenv("C2AL_RELOAD_TOKEN", raising=False)
+    config = compose("serve", ["model=a.pt2"])
+    assert set(config) == {field.name for field in fields(Settings)}
+    assert Settings.of(config) == Settings(artefact="a.pt2", policy={"unknown": None, "null": None, "missing": None})
+    assert Settings.of(config).batches == Limits(rows=1024, wait_s=0.002, queue=256)
+
+
+def test_words_of_the_command_line(monkeypatch):
+    monkeypatch.setenv("C2AL_RELOAD_TOKEN", "12345678")
+    words = ["model=a.pt2", "policy.null=error", "calibration={kind:sampling,kept:0.01}", "threads=2"]
+    settings = Settings.of(compose("serve", words))
+    assert (settings.policy["null"], settings.calibration) == ("error", {"kind": "sampling", "kept": 0.01})
+    assert settings.reload_token == "12345678"
+    assert "12345678" not in OmegaConf.to_yaml(compose("serve", words))  # as --cfg prints it
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("port=70000", "port=x", "queue=0", "max_wait_ms=-1", "max_body_bytes=null", "threads=0", "stop_s=soon"),
+        *("unknown_columns=perhaps", "log_level=loud", "policy.null=mean", "policy.missing=zero", "reload_token=short"),
+        *("calibration=platt", "calibration={kept:0.1}"),
+    ],
+)
+def test_what_cannot_be_names_its_key(word):
+    key = word.split("=")[0].removeprefix("policy.")
+    with pytest.raises(DataError) as raised:
+        Settings.of(compose("serve", ["model=a.pt2", word]))
+    assert key in str(raised.value)
+    assert "short" not in str(raised.value)
