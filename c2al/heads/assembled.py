@@ -8,6 +8,7 @@ from torch import nn
 
 from c2al.heads.additive import AddedLogits, Biases
 from c2al.interaction.beside import BesideFMAttention
+from c2al.schema import DataError
 
 Make = Callable[..., Any]  # (settings with a _target_, **sizes) -> module
 
@@ -32,6 +33,12 @@ def assembled(
     # Heads see all features of the representation but those that enter every logit as they are.
     additive: int = getattr(interaction, "additive_features", 0)
     features: int = interaction.out_features - additive
+    if sharing and not features:
+        raise DataError(
+            "experts are shared on a representation, and all that this model makes enters the logits as it is",
+            value=model.get("name"),
+            remedy="another model, such as model=dhen, or an FM-attention block beside it: model.fm_attention=true",
+        )
     settings = sharing or model["heads"]
     heads = make_heads(settings, features, num_heads=num_heads, seed=seed, make=make)
     return interaction, AddedLogits(heads, additive_features=additive) if additive else heads

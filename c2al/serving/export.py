@@ -126,7 +126,8 @@ def served(ranker: Ranker, multi: Collection[str], dtype: str) -> tuple[ServedMo
     )
     lookup = Lookup(placed, dim=order.dim, dtype=dtype, to_dim=order.to_dim)
     heads: Any = ranker.heads
-    return ServedModel(lookup, embedding.dense, ranker.interaction, heads.without_auxiliary()).eval(), placed
+    model = ServedModel(lookup, embedding.dense, ranker.interaction, heads.without_auxiliary())
+    return model.eval().requires_grad_(False), placed
 
 
 def write_tables(writer: Writer, saved: SavedRun, placed: Sequence[SparseInput], dtype: str) -> None:
