@@ -92,7 +92,7 @@ class Encoder:
             with np.errstate(over="ignore"):
                 numbers = numbers.astype(np.float32)
         known = np.isfinite(numbers)
-        rows.refuse_nulls(column.name, ~known)
+        rows.refuse_nulls(column.name, ~known, what="no finite number")
         return np.where(known, numbers, np.float32(0)) if self.prepared else normalized(numbers, column)
 
     def _ids(self, column: SparseColumn, rows: "_Rows") -> np.ndarray:
@@ -198,10 +198,10 @@ class _Rows:
             return values
         return values.cast(kind)
 
-    def refuse_nulls(self, name: str, null_B: np.ndarray) -> None:
+    def refuse_nulls(self, name: str, null_B: np.ndarray, what: str = "null") -> None:
         """A DataError at the first null, where the policy has it so."""
         if self.policy["null"] == "error" and null_B.any():
-            raise self._fault("null, or no finite number,", name, int(null_B.argmax()), "null", "null")
+            raise self._fault(what, name, int(null_B.argmax()), None, "null")
 
     def refuse(self, name: str, found: _Found, values: pa.Array, row_V: np.ndarray | None = None) -> None:
         """A DataError at the first null or unknown value, where the policy has it so."""

@@ -29,6 +29,11 @@ class Growing:
         if self._writer is not None:
             self._writer.close()
 
+    def abandon(self) -> None:
+        """Write nothing more: a writer that is left open would still write its footer when it is collected."""
+        if self._writer is not None:
+            self._writer.is_open = False
+
 
 @contextmanager
 def scores_file(to: str) -> Iterator[Growing]:
@@ -44,13 +49,14 @@ def scores_file(to: str) -> Iterator[Growing]:
     except OSError as error:
         problem = f"no file can be written there: {error.strerror or error}"
         raise DataError(problem, file=to, remedy="mend to=…") from None
+    growing = Growing(file)
     try:
         with file:
-            growing = Growing(file)
             yield growing
             growing.finish()
         files.mv(partial, target)
     except BaseException:
+        growing.abandon()
         if files.exists(partial):
             files.rm(partial)
         raise
