@@ -32,7 +32,9 @@ class Rows:
 
 
 class Source(Protocol):
-    """Where rows come from."""
+    """Where rows come from; ``weight`` is the column of their weights, if they have one."""
+
+    weight: str | None
 
     @property
     def num_rows(self) -> int | None:
@@ -56,6 +58,7 @@ class PreparedRows:
             remedy = f"name one: split={'|'.join(name for name in SPLITS if name in schema.splits)}"
             raise DataError("prepared data has splits", file=data, remedy=remedy)
         stored = stored_columns(schema)
+        self.weight = schema.weight
         self._checked = {"label": stored[schema.label]}
         for name, column in (("weight", schema.weight), ("unit", schema.unit)):
             if column:
@@ -103,7 +106,7 @@ class RawRows:
             if self._raw.files[0].is_csv and column.raw in types and trained in (pa.string(), pa.bool_()):
                 types[column.raw] = trained  # "007" is a text where it was one, whatever csv takes it for
         self._label = schema.label if schema.label in types else None
-        self._weight = schema.weight if self._label and schema.weight in types else None
+        self.weight = schema.weight if self._label and schema.weight in types else None
         unit = (schema.unit or "").removeprefix("unit_")
         self._unit = unit if unit in types else None
 
@@ -114,7 +117,7 @@ class RawRows:
 
     def pieces(self, batch_rows: int) -> Iterator[Rows]:
         """All rows in order."""
-        others = [name for name in (self._label, self._weight, self._unit) if name]
+        others = [name for name in (self._label, self.weight, self._unit) if name]
         for chunk in self._raw.chunks(list(dict.fromkeys([*self._columns, *self._keep, *others]))):
             for start in range(0, chunk.table.num_rows, batch_rows):
                 table = chunk.table.slice(start, batch_rows)
@@ -125,8 +128,8 @@ class RawRows:
         found: dict[str, Any] = {}
         if self._label:
             found["label"] = labels_of(part, self._label)
-        if self._weight:
-            found["weight"] = weights_of(part, self._weight)
+        if self.weight:
+            found["weight"] = weights_of(part, self.weight)
         if self._unit:
             found["unit"] = unit_ids(texts_of(part.table.column(self._unit).combine_chunks()))
         return found | {name: part.table.column(name) for name in self._keep}

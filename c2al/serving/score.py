@@ -40,6 +40,7 @@ class Scored:
     prepared: bool
     calibration: dict[str, Any]
     metrics: dict[str, Any] | None
+    weight: str | None  # the column that the metrics are weighted by
 
 
 def opened(path: str, *, check: bool = True) -> "Artefact":
@@ -94,7 +95,7 @@ def score(
                 progress(done, source.num_rows or 0)
         if not done:
             raise DataError("there are no rows to score", file=data, remedy="check what wrote the files")
-    return Scored(done, time.monotonic() - started, prepared, calibration, measured.metrics())
+    return Scored(done, time.monotonic() - started, prepared, calibration, measured.metrics(), source.weight)
 
 
 def run(config: Any, progress: Callable[[int, int], None]) -> Scored:
@@ -234,6 +235,7 @@ def words(found: Scored, to: str) -> Iterable[str]:
             "none": "as the model gives them, not calibrated",
             "sampling": f"corrected for sampled negatives, kept {found.calibration.get('kept')}",
         }
-        yield f"metrics of probabilities {told.get(kind, 'calibrated along an isotonic curve')}"
+        weights = f"weighted by {found.weight}" if found.weight else "each row counts once"
+        yield f"metrics of probabilities {told.get(kind, 'calibrated along an isotonic curve')}; {weights}"
     how = "prepared" if found.prepared else "raw"
     yield f"{found.rows:,} {how} rows, {found.rows / max(found.seconds, 1e-9):,.0f} rows/s · {to}"
