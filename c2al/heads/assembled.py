@@ -21,12 +21,14 @@ def assembled(
     num_heads: int,
     seed: int,
     make: Make,
+    asked: Mapping[str, int] | None = None,
 ) -> tuple[nn.Module, nn.Module]:
     """``(interaction, heads)``; the shared part first, so that every arm of a seed starts equal.
 
+    ``asked`` is what an architecture of a history is told besides: where it and its candidate stand among the tokens.
     ``sharing`` are the heads by which a method has its tasks share, in place of the model's own.
     """
-    interaction = make(model["interaction"], num_tokens=num_tokens, dim=model["dim"])
+    interaction = make(model["interaction"], num_tokens=num_tokens, dim=model["dim"], **(asked or {}))
     if model.get("fm_attention") and "fm_block" in model:  # Wukong's own block takes the word for itself
         block = make(model["fm_block"], num_tokens=num_tokens, dim=model["dim"])
         interaction = BesideFMAttention(interaction, block)

@@ -4,7 +4,7 @@ from torch import nn
 from c2al.interaction.dhen import DHEN
 from c2al.schema import DataError
 from c2al.serving.eager import linear_maps, make
-from c2al.serving.served import lay_out
+from c2al.serving.served import SparseInput
 
 LAYER = {"_target_": "c2al.interaction.linear.TokenLinear", "_partial_": True}
 
@@ -25,6 +25,6 @@ def test_nothing_but_layers_is_made(target):
 
 
 def test_maps_for_tables_of_another_width():
-    maps = linear_maps(lay_out([("a.b", 3, 8, False, False), ("c", 3, 4, False, False)]), 4)
+    maps = linear_maps([SparseInput("a.b", 3, 8), SparseInput("c", 3, 4)], 4)
     assert list(maps) == ["table_a__b"]
     assert isinstance(maps["table_a__b"], nn.Linear)

@@ -27,6 +27,7 @@ VARIANTS = {
     "ple": ["method=ple", *runs.PAIR],
     "first-order weights": ["model=deepfm", "method=c2al", *runs.PAIR, "model.interaction.hidden=[16]"],
     "terms alone": ["model=lr", "method=c2al", *runs.PAIR],
+    "a history": ["model=sasrec", "method=c2al", *runs.PAIR, "model.interaction.hidden=[16]"],
     "fm attention beside": ["model=dlrm", "model.fm_attention=true", "method=c2al", *runs.PAIR],
 }
 FOR_DHEN = ("model.interaction.out_features", "model.heads.hidden")  # that others lack
