@@ -1,4 +1,4 @@
-"""Results of ``sharding_plans``, ``scaling`` and ``architectures`` as Markdown, with pictures; into a page, or printed.
+"""Results of ``sharding_plans``, ``scaling``, ``architectures``, ``serving_load`` as Markdown; into a page, or printed.
 
     python -m benchmarks.page benchmarks/results/sharding_plans_*.json benchmarks/results/scaling_*.json
     python -m benchmarks.page benchmarks/results/sharding_plans_*.json --into docs/benchmarks.md
@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks.architecture_lines import architecture_markdown
 from benchmarks.plan_lines import markdown
 from benchmarks.scaling_lines import scaling_markdown
+from benchmarks.serving_lines import serving_markdown
 
 START, END = "<!-- results -->", "<!-- end of results -->"
 
@@ -23,6 +24,8 @@ def section(path: Path, *, beside: Path) -> str:
     found = json.loads(path.read_text())
     if found["what"] == "architectures":
         return architecture_markdown(found)
+    if found["what"].startswith("serving"):
+        return serving_markdown(found)
     kind = "Scaling" if found["what"].startswith("scaling") else "Plans"
     picture = os.path.relpath(path.with_suffix(".png"), beside)
     shown = f"![{found['what']}]({picture})\n\n" if path.with_suffix(".png").exists() else ""

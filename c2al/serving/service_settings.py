@@ -44,7 +44,7 @@ class Settings:
         self._check("reload_token", token is None or len(str(token)) >= 8, "8 characters at least")
         kind = self.calibration.get("kind") if isinstance(self.calibration, Mapping) else self.calibration
         remedy = "null for the model's own, none, or {kind: sampling, kept: 0.01}"
-        self._check("calibration", kind in ("none", "sampling", "isotonic") or self.calibration is None, remedy)
+        self._check("calibration", kind in ("none", "sampling") or self.calibration is None, remedy)
         for name, choice in self.policy.items():
             known = POLICY.get(str(name), ())
             if choice is not None and choice not in known:
