@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from c2al.serving.calibration import probabilities
 from c2al.serving.encode import Encoder
 from c2al.serving.gauges import Gauges
 from c2al.serving.inputs import Bags, Inputs
-from c2al.serving.json_rows import Kind
+from c2al.serving.json_rows import Kind, table_of
 from c2al.serving.refusals import RefusalError
 from c2al.serving.service_settings import Settings
 
@@ -43,6 +43,7 @@ class Loaded:
             prepared: Encoder(artefact.schema, artefact.columns, artefact.vocabulary, self.policy, prepared=prepared)
             for prepared in (False, True)
         }
+        self._warm()
         self._try()
         self.batcher = Batcher(artefact, settings.batches, under_way=under_way, observe=gauges.ran)
 
@@ -67,6 +68,14 @@ class Loaded:
     def probabilities(self, logit_B: np.ndarray) -> np.ndarray:
         """Calibrated."""
         return probabilities(logit_B, self.calibration)
+
+    def _warm(self) -> None:
+        """Encode rows of nulls: what pyarrow imports at its first use, pandas among it, takes seconds."""
+        for prepared in (False, True):
+            rows = {"rows": [dict.fromkeys(self.names(prepared))]}
+            table = table_of(rows, self.kinds(prepared), missing="error", most_rows=1)
+            with suppress(DataError):  # where the policy refuses nulls
+                self.encode(table, prepared)
 
     def _try(self) -> None:
         """One row and two, of unknown values: what cannot score them never serves."""
