@@ -52,6 +52,7 @@ EXTRAS = {
         "pytest>=8",
         "pytest-timeout",
         "httpx>=0.27",
+        "tritonclient[grpc]>=2.50",  # reads config.pbtxt as Triton does
         "ruff",
         "mypy",
         "types-PyYAML",

@@ -11,19 +11,18 @@ import pyarrow as pa
 import torch
 from torch import nn
 
+from c2al.embedding.tables import table_of
 from c2al.parallel.ranks import Ranks
 from c2al.parallel.shard import table_shards
-
-TABLE = ".embedding_bags."
 
 
 def held_bytes(sharded: nn.Module, optimizer: Any) -> dict[str, int]:
     """Of this rank, counted on the live tensors; gradients of the dense part are as large as its parameters."""
     tables = sum(_bytes(tensor) for shards in table_shards(sharded).values() for tensor, _ in shards)
-    dense = sum(_bytes(each) for name, each in sharded.named_parameters() if TABLE not in name)
+    dense = sum(_bytes(each) for name, each in sharded.named_parameters() if table_of(name) is None)
     state = {"tables": 0, "dense": 0}
     for name, values in optimizer.state_dict()["state"].items():
-        state["tables" if TABLE in name else "dense"] += sum(_bytes(value) for value in values.values())
+        state["tables" if table_of(name) else "dense"] += sum(_bytes(value) for value in values.values())
     return {"tables": tables, "table_optimizer": state["tables"], "dense": 2 * dense + state["dense"]}
 
 

@@ -6,7 +6,8 @@ backward ranks do not meet: a rank that waits for another's gradients counts it 
 
 What cannot be told apart: the fused optimizer steps inside the tables' backward; DDP's all-reduce of the dense part and
 of data-parallel tables goes along with backward, so what of it is not hidden is in the backward part during which it is
-waited for. Nothing overlaps here that ``sparse_dist`` would overlap.
+waited for. Nothing overlaps here that ``sparse_dist`` would overlap. Tables of sequences are not taken in pieces: all
+of their time is in the dense forward and backward.
 """
 
 import time

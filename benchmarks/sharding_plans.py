@@ -98,12 +98,12 @@ def _measured(wanted: PlansWanted, others: Sequence[str], threads: int, folder: 
         if "parts_ms" in plan:
             plan["beside_estimate"] = beside_estimate(plan["parts_ms"], slowest["ms"])
         found[name] = plan
-    tables = planner.tables.embedding_bag_configs()
+    tables = plans[names[0]]["preview"].placements
     order = sorted(found, key=lambda name: -found[name]["rows_per_s"]["median"])
     return {
         "name": wanted.name or config.data.name,
         "settings": _settings(wanted, others, threads, config, rounds[0]["plans"][names[0]]["batches"]),
-        "tables": {"count": len(tables), "rows": sum(each.num_embeddings for each in tables)},
+        "tables": {"count": len(tables), "rows": sum(each.num_rows for each in tables)},
         "plans": {name: found[name] for name in order},
         "refused": {name: plan["refused"] for name, plan in plans.items() if "refused" in plan},
         "losses": {key: losses[key] for key in ("compared", "steps", "tolerance")},

@@ -16,19 +16,21 @@ from omegaconf import DictConfig
 from torch import nn
 from torch.distributed.optim import _apply_optimizer_in_backward as apply_optimizer_in_backward
 from torchrec.distributed import sharding_plan
+from torchrec.distributed.embedding import EmbeddingCollectionSharder
 from torchrec.distributed.embeddingbag import EmbeddingBagCollectionSharder
 from torchrec.distributed.model_parallel import DistributedModelParallel
 from torchrec.distributed.types import ParameterSharding, ShardingPlan
+from torchrec.modules.embedding_modules import EmbeddingBagCollection
 from torchrec.optim.clipping import GradientClipping, GradientClippingOptimizer
 from torchrec.optim.keyed import CombinedOptimizer, KeyedOptimizer, KeyedOptimizerWrapper
 from torchrec.optim.optimizers import in_backward_optimizer_filter
 
 from c2al.batch import Batch
-from c2al.embedding.tables import table_name
+from c2al.embedding.tables import table_name, table_of
 from c2al.parallel.pipelines import pipeline
 from c2al.parallel.plan import Placement
 from c2al.parallel.ranks import Ranks
-from c2al.parallel.shard import TABLE_OPTIMIZERS, fill_tables, find_tables
+from c2al.parallel.shard import TABLE_OPTIMIZERS, Tables, fill_tables, find_tables, weights_of
 from c2al.schema import Schema
 from c2al.training import build
 from c2al.training.auxiliaries import auxiliaries
@@ -50,26 +52,20 @@ class Stock:
         build.prepare_dense(
             model.ranker, config.training.precision, compiled=config.training.compile, device=ranks.device
         )
-        path, tables = find_tables(model)
+        found = find_tables(model)
         rates = table_rates(config)
+        weights = {name: weight for tables in found.values() for name, weight in weights_of(tables).items()}
         for each in placements:
             if each.sharding != "data_parallel":
-                weight = tables.embedding_bags[table_name(each.table)].weight
+                weight = weights[table_name(each.table)]
                 options = rates.of(each.table).options(each.optimizer)
                 apply_optimizer_in_backward(TABLE_OPTIMIZERS[each.optimizer], [weight], options)
-        plan = sharding_plan.construct_module_sharding_plan(
-            tables,
-            {table_name(each.table): _generator(each, ranks) for each in placements},
-            sharder=EmbeddingBagCollectionSharder(),  # type: ignore[arg-type]
-            local_size=ranks.local_world_size,
-            world_size=ranks.world_size,
-            device_type=ranks.device.type,
-        )
+        plans = {path: _plan(tables, placements, ranks) for path, tables in found.items()}
         self.sharded = DistributedModelParallel(
             model,
             device=ranks.device,
-            plan=ShardingPlan(plan={path: plan}),
-            sharders=[EmbeddingBagCollectionSharder()],  # type: ignore[list-item]
+            plan=ShardingPlan(plan=plans),
+            sharders=[EmbeddingBagCollectionSharder(), EmbeddingCollectionSharder()],  # type: ignore[list-item]
         )
         fill_tables(self.sharded, seed=config.seed)
         self.optimizer = self._optimizer(config, placements)
@@ -88,14 +84,12 @@ class Stock:
         rates = table_rates(config)
         for each in placements:
             if each.sharding == "data_parallel":
-                name = next(name for name in named if f".embedding_bags.{table_name(each.table)}." in name)
+                name = next(name for name in named if table_of(name) == table_name(each.table))
                 maker, options = TABLE_OPTIMIZERS[each.optimizer], rates.of(each.table).options(each.optimizer)
                 parts.append(_keyed({name: named.pop(name)}, maker, options))
         dense = config.training.dense
         adam = {"lr": dense.learning_rate, "weight_decay": dense.weight_decay, "fused": True}
-        part = _keyed(
-            {name: each for name, each in named.items() if ".embedding_bags." not in name}, torch.optim.Adam, adam
-        )
+        part = _keyed({name: each for name, each in named.items() if table_of(name) is None}, torch.optim.Adam, adam)
         if norm := config.training.max_grad_norm:
             part = GradientClippingOptimizer(part, clipping=GradientClipping.NORM, max_gradient=norm)
         return CombinedOptimizer([*parts, part])
@@ -103,6 +97,23 @@ class Stock:
 
 def _keyed(parameters: dict[str, nn.Parameter], maker: type, options: dict) -> KeyedOptimizer:
     return KeyedOptimizerWrapper(parameters, lambda each: maker(each, **options))
+
+
+def _plan(tables: Tables, placements: Sequence[Placement], ranks: Ranks) -> Any:
+    """Of one collection."""
+    pooled = isinstance(tables, EmbeddingBagCollection)
+    return sharding_plan.construct_module_sharding_plan(
+        tables,
+        {
+            name: _generator(each, ranks)
+            for each in placements
+            if (name := table_name(each.table)) in weights_of(tables)
+        },
+        sharder=EmbeddingBagCollectionSharder() if pooled else EmbeddingCollectionSharder(),  # type: ignore[arg-type]
+        local_size=ranks.local_world_size,
+        world_size=ranks.world_size,
+        device_type=ranks.device.type,
+    )
 
 
 def _generator(placement: Placement, ranks: Ranks) -> sharding_plan.ParameterShardingGenerator:

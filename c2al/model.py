@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from c2al.batch import Batch
+from c2al.embedding.tables import table_of
 from c2al.embedding.tokens import FeatureTokens
 from c2al.objectives.gramian import cosines, gramian
 from c2al.objectives.labels import head_labels
@@ -46,7 +47,7 @@ class RowWeights(Protocol):
 
 def num_parameters(ranker: Ranker) -> dict[str, int]:
     """Of the dense part and of the tables, sharded or on meta; columns that only pad a table's rows are none."""
-    dense = (p.numel() for name, p in ranker.named_parameters() if not name.startswith("embedding.tables."))
+    dense = (p.numel() for name, p in ranker.named_parameters() if table_of(name) is None)
     return {"dense": sum(dense), "tables": ranker.embedding.num_table_parameters}
 
 

@@ -54,7 +54,7 @@ def whole(overrides: list[str], name: str = "config") -> dict[str, Any]:
 def test_data(choice):
     config = whole([f"data={choice}", "data.path=somewhere"])
     assert config["data"]["path"] == "somewhere"
-    assert set(config["data"]) == {"name", "path", "axes", "sparse", "dense", "prepare"}
+    assert set(config["data"]) == {"name", "path", "axes", "sparse", "dense", "sequences", "target", "prepare"}
     if config["data"]["prepare"]:
         accepts_all(config["data"]["prepare"], also=["to"])
 

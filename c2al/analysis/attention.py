@@ -1,4 +1,5 @@
-"""How dense the FM attention's Y is: as a parameter, in the MLP that makes it, as an activation; and its neighbours.
+"""How dense attention is: FM attention's Y, as a parameter, in the MLP that makes it, as an activation; the weights
+that self-attention and a candidate's attention give a history's places (SASRec); and the neighbours of both.
 
 "C2AL", 2025, arXiv 2510.02215, says that auxiliary cohort heads turn attention from sparse to dense and defines no
 measure of it. These are measures, for any array w of a layer:
@@ -15,25 +16,39 @@ and for Y alone, whose rows belong to the F tokens of X:
   Row f gives G the rank-one matrix (X x_f) y_fᵀ of norm |X x_f| |y_f|. Where X was not kept, the norm |y_f| stands
   for it.
 
+For the weights, whose rows are a query's shares over the n places that it may look at, entries that the mask makes zero
+are left out of the first four, ``row_entropy`` is that of a query, at most log n, and there are two more, over queries
+that have a choice, n ≥ 2:
+
+* ``evenness``: row entropy over log n, mean: 1 if every query looks at all places alike;
+* ``near_uniform``: share of queries with an evenness above 0.95.
+
 Of activations with one matrix for each row of the sample, effective rank and row entropy are means over the sample.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from c2al.analysis.significance import interval
 
 DEAD_BELOW = NEAR_ZERO_BELOW = 0.01
-MEASURES = ("std", "kurtosis", "near_zero", "participation", "row_entropy", "effective_rank", "dead_paths")
+NEAR_UNIFORM_ABOVE = 0.95
+MEASURES = (
+    *("std", "kurtosis", "near_zero", "participation", "row_entropy", "effective_rank", "dead_paths"),
+    *("evenness", "near_uniform"),
+)
+Of = Literal["y", "weights"] | None
+OWNERS = ("fm", "self_attention", "target_attention")  # modules whose submodule ``attention`` makes Y or the weights
 
 
 def role(name: str, names: list[str]) -> str:
-    """Where a parameter stands to FM attention: "attention", "after", "beside", "before", "heads", or "other".
+    """Where a parameter stands to attention: "attention", "after", "beside", "before", "heads", or "other".
 
-    ``attention``: what makes Y (a path through ``fm.attention``, or ``y_FK`` itself). ``after``: the rest of the module
-    that holds it, which reads G, and what reads the last layer. ``beside``: the other modules of the same layer.
+    ``attention``: what makes Y or the weights (a path through ``fm.attention`` or the like, or ``y_FK`` itself): of
+    self-attention queries and keys, not values. ``after``: the rest of the module that holds it, which reads what comes
+    of it, and what reads the last layer. ``beside``: the other modules of the same layer.
     ``before``: embedding and earlier layers without attention. ``other``: all but the heads of a model without any.
     """
     if "heads" in name.split("."):
@@ -43,7 +58,7 @@ def role(name: str, names: list[str]) -> str:
         return "attention"
     if not owners:
         return "other"
-    if any(name.startswith(f"{owner.rpartition('.')[0]}.") for owner in owners):
+    if any(name.startswith(f"{_holder(owner)}.") for owner in owners):
         return "after"
     if any(name.startswith(f"{_layer(owner)}.") for owner in owners if _layer(owner)):
         return "beside"
@@ -53,10 +68,21 @@ def role(name: str, names: list[str]) -> str:
 
 
 def attention_of(name: str) -> str | None:
-    """The dotted path of the FM attention that a parameter or activation makes Y for; None elsewhere."""
+    """The dotted path of the attention that a parameter or activation makes Y or weights for; None elsewhere."""
     parts = name.split(".")
-    cuts = [i for i, part in enumerate(parts) if part == "y_FK" or (part == "attention" and parts[i - 1] == "fm")]
+    cuts = [i for i, part in enumerate(parts) if part == "y_FK" or (part == "attention" and parts[i - 1] in OWNERS)]
     return ".".join(parts[: cuts[0]]) if cuts else None
+
+
+def gives_weights(name: str) -> bool:
+    """Whether the attention of a parameter or activation has shares of places, and no Y."""
+    return (attention_of(name) or "fm").rpartition(".")[2] != "fm" and not name.endswith("y_FK")
+
+
+def _holder(owner: str) -> str:
+    """The module around an attention; the attention itself where that is the whole architecture."""
+    around = owner.rpartition(".")[0]
+    return around if "." in around else owner
 
 
 def _layer(owner: str) -> str:
@@ -94,28 +120,49 @@ def density(run_folder: str) -> list[dict[str, Any]]:
             is_y = name.endswith("y_FK") or (prefix == "activation" and attention_of(layer) is not None)
             place = role(name, names) if kind == "parameter" else "attention" if is_y else "before"
             row = {"step": step, "layer": layer, "role": place, "kind": kind}
-            first_std = initial_std.setdefault(name, float(w.std()))
+            entries = w[w > 0] if is_y and gives_weights(layer) else w
+            first_std = initial_std.setdefault(name, float(entries.std()) if entries.size else 0.0)
             x_BFD = arrays.get(f"input.{attention_of(layer)}")
-            rows.append({**row, "shape": list(w.shape), **measure(w, initial_std=first_std, is_y=is_y, x_BFD=x_BFD)})
+            of: Of = "weights" if is_y and gives_weights(layer) else "y" if is_y else None
+            rows.append({**row, "shape": list(w.shape), **measure(w, initial_std=first_std, of=of, x_BFD=x_BFD)})
     return rows
 
 
 def measure(
-    w: np.ndarray, *, initial_std: float, is_y: bool = False, x_BFD: np.ndarray | None = None
+    w: np.ndarray, *, initial_std: float, of: Of = None, x_BFD: np.ndarray | None = None
 ) -> dict[str, float | None]:
-    """The measures of one array: a matrix, or one matrix for each row of a sample."""
-    std, fourth = float(w.std()), float(np.mean(w**4))
-    deviation = w - w.mean()
+    """The measures of one array, a matrix or one for each row of a sample: of Y, of attention weights, of another."""
     found: dict[str, float | None] = dict.fromkeys(MEASURES)
-    found["std"] = std
-    found["kurtosis"] = float(np.mean(deviation**4) / np.mean(deviation**2) ** 2 - 3) if std else None
-    found["near_zero"] = float(np.mean(np.abs(w) < NEAR_ZERO_BELOW * initial_std)) if initial_std else None
-    found["participation"] = float(np.mean(w**2) ** 2 / fourth) if fourth else None
+    found |= _entries(w[w > 0] if of == "weights" else w, initial_std)
     found["effective_rank"] = effective_rank(w)
-    if is_y:
+    if of:
         found["row_entropy"] = row_entropy(w)
+    if of == "y":
         found["dead_paths"] = float(dead_paths(w, x_BFD).sum())
+    if of == "weights":
+        found |= _choices(w)
     return found
+
+
+def _entries(w: np.ndarray, initial_std: float) -> dict[str, float | None]:
+    if not w.size:
+        return {}
+    std, fourth, deviation = float(w.std()), float(np.mean(w**4)), w - w.mean()
+    return {
+        "std": std,
+        "kurtosis": float(np.mean(deviation**4) / np.mean(deviation**2) ** 2 - 3) if std else None,
+        "near_zero": float(np.mean(np.abs(w) < NEAR_ZERO_BELOW * initial_std)) if initial_std else None,
+        "participation": float(np.mean(w**2) ** 2 / fourth) if fourth else None,
+    }
+
+
+def _choices(weights: np.ndarray) -> dict[str, float | None]:
+    """Over the queries that may look at two places or more; a weight of exactly zero is a place that is not there."""
+    places = (weights > 0).sum(-1)
+    several = places >= 2
+    even = _entropy(weights)[several] / np.log(places[several])
+    found = _mean_of(even, np.ones(even.shape, bool)), _mean_of(even > NEAR_UNIFORM_ABOVE, np.ones(even.shape, bool))
+    return dict(zip(("evenness", "near_uniform"), found, strict=True))
 
 
 def effective_rank(w: np.ndarray) -> float | None:

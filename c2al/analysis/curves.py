@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from c2al.analysis.attention import gives_weights
 from c2al.analysis.page import colour
 from c2al.analysis.plots import Chart, bounds, short_layer, smooth
 
@@ -110,7 +111,7 @@ def _curve_chart(curves: dict[str, dict[str, Curve]], order: list[str], level: f
 
 
 def width_along_training(density: list[dict[str, Any]], order: list[str]) -> dict[str, Figure]:
-    """Y's standard deviation along training, arm over reference, with the interval over seeds."""
+    """The standard deviation of Y or of attention weights along training: arm over reference, interval over seeds."""
     layers = dict.fromkeys(row["layer"] for row in density if "row_entropy" in row["measures"])
     figures: dict[str, Figure] = {}
     for layer in layers:
@@ -133,6 +134,7 @@ def width_along_training(density: list[dict[str, Any]], order: list[str]) -> dic
                 sides = ([std[key] for _, std in found] for key in ("low", "high"))
                 chart.band(steps, *sides, colour=c)
             chart.line(steps, [std["ratio"] for _, std in found], colour=c)
-        caption = f"Width of Y, ratio <span class=soft>{escape(short_layer(layer))}</span>"
-        figures[layer] = caption, chart.svg("Ratio of the standard deviations of Y along training")
+        what = "attention weights" if gives_weights(layer) else "Y"
+        caption = f"Width of {what}, ratio <span class=soft>{escape(short_layer(layer))}</span>"
+        figures[layer] = caption, chart.svg(f"Ratio of the standard deviations of {what} along training")
     return figures

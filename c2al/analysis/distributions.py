@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from c2al.analysis.attention import attention_of, role, snapshots
+from c2al.analysis.attention import attention_of, gives_weights, role, snapshots
 from c2al.analysis.page import colour
 from c2al.analysis.plots import Chart, histogram, short_layer
 from c2al.data.columns import axis_ids
@@ -76,7 +76,10 @@ def _pair_chart(edges: np.ndarray, densities: dict[str, np.ndarray], top: float 
 
 
 def y_distributions(runs: dict[str, dict[str, Path]]) -> dict[str, list[Figure]]:
-    """Y of each FM attention, at the start and at the end of training, all arms over one another, seeds together."""
+    """Y of each FM attention, or the weights of another, at the start and at the end of training, seeds together.
+
+    All arms are over one another; weights that the mask makes zero are left out.
+    """
     start, end = ({arm: _arrays(by_seed, which) for arm, by_seed in runs.items()} for which in (0, -1))
     names = next(iter(end.values()), {})
     figures: dict[str, list[Figure]] = {}
@@ -85,14 +88,16 @@ def y_distributions(runs: dict[str, dict[str, Path]]) -> dict[str, list[Figure]]
         if attention_of(layer) is None or not (name.startswith("activation.") or name.endswith("y_FK")):
             continue
         for when, arrays in (("start", start), ("end", end)):
-            caption = f"Y at the {when} <span class=soft>{escape(short_layer(layer))}</span>"
-            overlay = _overlay({arm: by[name] for arm, by in arrays.items() if name in by}, list(runs), x_label="entry")
+            what, masked = ("Attention weights", True) if gives_weights(layer) else ("Y", False)
+            caption = f"{what} at the {when} <span class=soft>{escape(short_layer(layer))}</span>"
+            values = {arm: by[name][by[name] > 0] if masked else by[name] for arm, by in arrays.items() if name in by}
+            overlay = _overlay(values, list(runs), x_label="entry")
             figures.setdefault(layer, []).append((caption, overlay))
     return figures
 
 
 def weight_distributions(runs: dict[str, dict[str, Path]]) -> list[Figure]:
-    """Weights of the matrices in, after and beside FM attention at the end of training, all arms, seeds together."""
+    """Weights of the matrices in, after and beside attention at the end of training, all arms, seeds together."""
     end = {arm: _arrays(by_seed, -1) for arm, by_seed in runs.items()}
     names = [name for name in next(iter(end.values()), {}) if not name.startswith(("activation.", "input."))]
     figures = []

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from c2al.analysis.attention import gives_weights
 from c2al.analysis.curves import learning_curves, run_paths, width_along_training
 from c2al.analysis.distributions import found_histogram, score_histograms, weight_distributions, y_distributions
 from c2al.analysis.forest import forest
@@ -150,13 +151,16 @@ def _attention(study: dict[str, Any], folder: str) -> str:
     density = study["density"]
     ys, weights = y_distributions(runs), weight_distributions(runs)
     if not ys and not density:
-        return missing(title, "the run folders hold no weights of FM attention at two steps or more")
+        return missing(title, "the run folders hold no weights of attention at two steps or more")
     widths = width_along_training(density, [study["reference"], *arms(study)])
     layers = dict.fromkeys([*ys, *widths])
     figures = [*(ys.get(layer, []) + [widths[layer]] * (layer in widths) for layer in layers)]
     parts = [_arm_key(study), *(charts(*shown) for shown in figures)]
     if density:
-        parts.append("<h3>Y at the end of training</h3>" + density_table(density, study["reference"], only_y=True))
+        what = "Attention weights" if any(gives_weights(layer) for layer in layers) else "Y"
+        parts.append(
+            f"<h3>{what} at the end of training</h3>" + density_table(density, study["reference"], only_y=True)
+        )
         around = density_table(density, study["reference"], only_y=False)
         said = "× is the ratio of the arm to the reference, signed numbers are differences; 95 % intervals over seeds."
         parts.append(f'<h3>Weights in, before, beside and after attention</h3><p class="soft">{said}</p>{around}')
@@ -165,7 +169,8 @@ def _attention(study: dict[str, Any], folder: str) -> str:
     note = (
         "G = X Xᵀ Y. Share near zero: entries under 1 % of the standard deviation at the start. Participation ratio: "
         "1 if all entries are equal in size, 1/size if one carries all. Dead paths: rows of Y that give G next to "
-        "nothing."
+        "nothing. Of attention over a history the weights stand in Y's place, without those that the mask makes zero: "
+        "evenness is a query's entropy over that of equal shares, near uniform above 0.95."
     )
     return section(title, *parts, note=note)
 

@@ -18,6 +18,8 @@ MEASURE_NAMES = {
     "row_entropy": "row entropy, nats",
     "effective_rank": "effective rank",
     "dead_paths": "dead paths",
+    "evenness": "evenness of queries",
+    "near_uniform": "share of queries near uniform",
 }
 
 

@@ -124,7 +124,8 @@ def _table(
 
 
 def _lists(ids: np.ndarray) -> pa.ListArray:
-    """``ids`` [rows, length], filled up with 0 at the end, as lists without the 0."""
+    """``ids`` [rows, length], latest first and filled up with 0, as lists without the 0, oldest first."""
+    ids = ids[:, ::-1]
     there = ids > 0
     offsets = np.concatenate([[0], np.cumsum(there.sum(axis=1))])
     return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(ids[there]))

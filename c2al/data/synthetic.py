@@ -13,7 +13,6 @@ from c2al.cohorts import axes
 from c2al.data.synthetic_world import (
     CHUNK,
     DEVICES,
-    MAX_RECENT,
     NUM_BRANDS,
     NUM_CATEGORIES,
     NUM_ITEMS,
@@ -43,18 +42,22 @@ def prepare(
     seed: int = 0,
     num_users: int = 20_000,
     positive_rate: float = 0.1,
+    history: int = 0,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Schema:
     """Write a prepared folder of ``rows`` rows: the first 80 % train, then 10 % validation, 10 % test.
+
+    With ``history`` = L there is a column ``recent_items`` of the last items, at most L, oldest first, whose order
+    matters; other columns are the same, and labels are others.
 
     ``notes["planted_pair"]`` names the axis, the head (the higher mean prediction) and the tail;
     ``notes["bayes_ne"][split]`` is ``{"overall": …, "cohorts": {axis: {cohort: …}}}``, the normalized entropy that the
     true probabilities reach on these very rows, which no model beats but by luck; ``notes["bayes_log_loss"]`` likewise.
     ``progress(done, all)`` counts rows.
     """
-    _check(rows=rows, seed=seed, contrast=contrast, num_users=num_users, positive_rate=positive_rate)
-    world = make_world(seed=seed, num_users=num_users, contrast=contrast, positive_rate=positive_rate)
+    _check(rows=rows, seed=seed, contrast=contrast, num_users=num_users, positive_rate=positive_rate, history=history)
+    world = make_world(seed=seed, num_users=num_users, contrast=contrast, positive_rate=positive_rate, history=history)
     schema = _schema(world)
     bayes = {split: _Bayes() for split in SPLITS}
     with prepared_folder(to, overwrite=overwrite) as folder:
@@ -64,6 +67,7 @@ def prepare(
             planted_pair={**PAIR},
             contrast=float(contrast),
             seed=seed,
+            history=history,
             bayes_ne={split: bayes[split].report("ne") for split in SPLITS},
             bayes_log_loss={split: bayes[split].report("log_loss") for split in SPLITS},
         )
@@ -89,10 +93,9 @@ def _splits(
 def _table(world: World, columns: dict[str, np.ndarray]) -> pa.Table:
     out = {column.name: columns[column.name].astype(np.int32) + 1 for column in _sparse(world) if not column.multi}
     table = pa.table(out)
-    num_recent = columns["num_recent"]
-    kept = columns["recent"][np.arange(MAX_RECENT) < num_recent[:, None]]
-    offsets = np.concatenate([[0], np.cumsum(num_recent)]).astype(np.int32)
-    table = table.append_column("recent_categories", pa.ListArray.from_arrays(offsets, kept.astype(np.int32) + 1))
+    table = table.append_column("recent_categories", _lists(columns["recent"], columns["num_recent"]))
+    if world.history:
+        table = table.append_column("recent_items", _lists(columns["items"], columns["num_items"]))
     for dense in DENSE:
         values = (np.log1p(columns[dense.name]) - dense.mean) / dense.std
         table = table.append_column(dense.name, pa.array(values.astype(np.float32)))
@@ -101,6 +104,13 @@ def _table(world: World, columns: dict[str, np.ndarray]) -> pa.Table:
     table = table.append_column("cohort_activity", pa.array(axes.apply(world.activity, columns["activity"])))
     table = table.append_column("unit", pa.array(columns["user"].astype(np.int32)))
     return table.append_column("label", pa.array(columns["label"].astype(np.int8)))
+
+
+def _lists(values: np.ndarray, lengths: np.ndarray) -> pa.ListArray:
+    """The first ``lengths`` of each row's values, as ids."""
+    kept = values[np.arange(values.shape[1]) < lengths[:, None]]
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    return pa.ListArray.from_arrays(offsets, kept.astype(np.int32) + 1)
 
 
 def _sparse(world: World) -> tuple[SparseColumn, ...]:
@@ -118,7 +128,8 @@ def _sparse(world: World) -> tuple[SparseColumn, ...]:
         "hour": 24,
     }
     single = tuple(SparseColumn(name, num + 1) for name, num in num_values.items())  # id 0: missing
-    return (*single, SparseColumn("recent_categories", NUM_CATEGORIES + 1, multi=True))
+    items = [SparseColumn("recent_items", NUM_ITEMS + 1, multi=True)] * bool(world.history)
+    return (*single, SparseColumn("recent_categories", NUM_CATEGORIES + 1, multi=True), *items)
 
 
 def _schema(world: World) -> Schema:
@@ -162,13 +173,14 @@ def _measure(measure: str, rows: float, positives: float, loss: float) -> float 
     return float(loss / rows / scale)
 
 
-def _check(*, rows: int, seed: int, contrast: float, num_users: int, positive_rate: float) -> None:
+def _check(*, rows: int, seed: int, contrast: float, num_users: int, positive_rate: float, history: int) -> None:
     for name, value, low, high in (
         ("rows", rows, 10, 2**31 * CHUNK),
         ("seed", seed, 0, float("inf")),
         ("contrast", contrast, 0, 1),
         ("num_users", num_users, 1, 2**31 - 2),
         ("positive_rate", positive_rate, 0.0001, 0.5),
+        ("history", history, 0, 200),
     ):
         if not low <= value <= high:
             remedy = f"choose {name} from {low:g} to {high:g}"

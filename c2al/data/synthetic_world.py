@@ -11,6 +11,12 @@ third-order ones: given the main effects alone, segments differ by their mean an
 the gains from one common value (0: segments are exchangeable, and the axis says nothing) to ``GAINS`` (1): *loyal*
 users want more of what they like and have just seen, *occasional* ones slightly the opposite. These two are the
 planted pair. Region, device and activity never matter.
+
+With ``history`` = L each row also has the last h of the user's items, 0 <= h <= L, oldest first, and a the term
+
+    z(Σ_j 2^-j <w_j, w> / Σ_j 2^-j)        j = 0 for the latest item, 1 for the one before, …
+
+so that the order of a history says what a bag of its items does not.
 """
 
 from dataclasses import dataclass
@@ -48,9 +54,11 @@ class World:
     draw_item: np.ndarray  # [LOOKUP] item numbers
     draw_recent: np.ndarray  # [NUM_TASTES, LOOKUP] categories
     activity: CohortAxis
+    history: int = 0  # items at most; 0: rows have no such column
     bias: float = 0.0
     taste: tuple[float, float] = (0.0, 1.0)  # mean and standard deviation of <u, w> over the rows
     recent: tuple[float, float] = (0.0, 1.0)
+    items: tuple[float, float] = (0.0, 1.0)
 
     @property
     def gains(self) -> np.ndarray:
@@ -58,7 +66,7 @@ class World:
         return 1 + self.contrast * (np.asarray(GAINS) - 1)
 
 
-def make_world(*, seed: int, num_users: int, contrast: float, positive_rate: float) -> World:
+def make_world(*, seed: int, num_users: int, contrast: float, positive_rate: float, history: int = 0) -> World:
     """Draw users, items and effects; scale the interactions and set the bias on a sample of one chunk."""
     rng = np.random.default_rng([seed, 0])
     popularity = _shares(1 / np.arange(1, NUM_CATEGORIES + 1) ** 0.5)
@@ -80,6 +88,7 @@ def make_world(*, seed: int, num_users: int, contrast: float, positive_rate: flo
     spread = np.sqrt(np.einsum("ur,rs,us->u", user_vector, (item_vector.T * item_share) @ item_vector, user_vector))
     world = World(
         contrast=contrast,
+        history=history,
         user={
             "segment": rng.choice(len(SEGMENTS), p=SHARES, size=num_users),
             "region": rng.integers(len(REGIONS), size=num_users),
@@ -125,6 +134,10 @@ def draw(world: World, *, seed: int, chunk: int) -> tuple[dict[str, np.ndarray],
         "num_recent": rng.integers(MAX_RECENT + 1, size=CHUNK),
         "recent": world.draw_recent[taste[:, None], rng.integers(LOOKUP, size=(CHUNK, MAX_RECENT))],
     }
+    if world.history:  # from a stream of their own: the other columns are what they are without
+        own = np.random.default_rng([seed, 2, chunk])
+        columns["num_items"] = own.integers(world.history + 1, size=CHUNK)
+        columns["items"] = world.draw_item[own.integers(LOOKUP, size=(CHUNK, world.history))]
     probability = _sigmoid(world.bias + _logit(world, columns))
     columns["label"] = rng.random(CHUNK) < probability
     return columns, probability
@@ -135,6 +148,9 @@ def _logit(world: World, columns: dict[str, np.ndarray]) -> np.ndarray:
     by_taste, by_recent = _interactions(world, columns)
     affinity = (by_taste - taste) / taste_std
     affinity += np.where(columns["num_recent"] > 0, by_recent - recent, 0) / recent_std
+    if world.history:
+        (items, items_std), by_items = world.items, _latest_first(world, columns)
+        affinity += np.where(columns["num_items"] > 0, by_items - items, 0) / items_std
     main = world.item["effect"][columns["item"]] + world.category["effect"][columns["category"]]
     main += world.hour_effect[columns["hour"]] - 0.15 * (np.log1p(columns["recency"]) - 1.7)
     return main + STRENGTH * world.gains[columns["segment"]] * affinity
@@ -148,12 +164,24 @@ def _interactions(world: World, columns: dict[str, np.ndarray]) -> tuple[np.ndar
     return by_taste, similarity.sum(axis=1) / num_recent.clip(min=1)
 
 
+def _latest_first(world: World, columns: dict[str, np.ndarray]) -> np.ndarray:
+    """Each row's item against its history, the latest item counting double the one before; 0 for no history."""
+    age = columns["num_items"][:, None] - 1 - np.arange(world.history)
+    weight = np.where(age >= 0, 0.5**age, 0.0)
+    vector = world.item["vector"]
+    alike = np.einsum("blr,br->bl", vector[columns["items"]], vector[columns["item"]])
+    return (weight * alike).sum(axis=1) / weight.sum(axis=1).clip(min=1)
+
+
 def _calibrate(world: World, seed: int, positive_rate: float) -> None:
-    """Standardise both interactions, then find the bias that gives the positive rate, by bisection."""
+    """Standardise the interactions, then find the bias that gives the positive rate, by bisection."""
     columns, _ = draw(world, seed=seed, chunk=2**31)  # a chunk that no run reaches
     by_taste, by_recent = _interactions(world, columns)
     seen = by_recent[columns["num_recent"] > 0]
     world.taste, world.recent = (by_taste.mean(), by_taste.std()), (seen.mean(), seen.std())
+    if world.history:
+        by_items = _latest_first(world, columns)[columns["num_items"] > 0]
+        world.items = by_items.mean(), by_items.std()
     logit, low, high = _logit(world, columns), -30.0, 30.0
     for _ in range(50):
         world.bias = (low + high) / 2

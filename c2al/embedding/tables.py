@@ -1,5 +1,6 @@
 """Schema to embedding tables: one TorchRec table a sparse column, on the meta device until it is sharded."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -12,6 +13,12 @@ from c2al.schema import SparseColumn
 def table_name(column: str) -> str:
     """``table_<column>``: a column may be called ``type`` or ``a.b``, which no torch module can be."""
     return f"table_{column.replace('.', '__')}"
+
+
+def table_of(parameter: str) -> str | None:
+    """The table whose weight a parameter's dotted path names, sharded or not; None for the dense part's."""
+    found = re.search(r"\.(?:embedding_bags|sequences\.embeddings)\.([^.]+)\.", f".{parameter}")
+    return found[1] if found else None
 
 
 def padded(width: int) -> int:

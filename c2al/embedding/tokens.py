@@ -1,14 +1,15 @@
-"""Batch to feature tokens ``x_BFD``: one token a sparse column, then the dense ones."""
+"""Batch to feature tokens ``x_BFD``: one token a pooled sparse column, then the dense ones, then those of sequences."""
 
 from collections.abc import Collection, Mapping
 
 import torch
 from torch import nn
-from torchrec.modules.embedding_modules import EmbeddingBagCollection
+from torchrec.modules.embedding_modules import EmbeddingBagCollection, EmbeddingCollection
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor, KeyedTensor
 
 from c2al.batch import Batch
 from c2al.embedding.dense import DenseTokens
+from c2al.embedding.sequences import Padding
 from c2al.embedding.tables import padded, table_name
 
 
@@ -63,6 +64,7 @@ class FeatureTokens(nn.Module):
 
     ``dim`` is the tokens' width; without it, that of all tables. ``dims`` are the widths of tables that have their own,
     as ``embedding_tables`` got them. ``mean`` names the columns whose rows are averaged rather than summed.
+    ``sequences`` are the tables of columns that are not pooled, and ``places`` how many tokens each of them has.
     """
 
     def __init__(
@@ -73,6 +75,8 @@ class FeatureTokens(nn.Module):
         dim: int | None = None,
         dims: Mapping[str, int] | None = None,
         mean: Collection[str] = (),
+        sequences: EmbeddingCollection | None = None,
+        places: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
         configs = tables.embedding_bag_configs()
@@ -86,10 +90,22 @@ class FeatureTokens(nn.Module):
         )
         self.dense = dense
         self.num_tokens = len(configs) + (dense.num_tokens if dense else 0)
+        self.sequences, self.padding = sequences, Padding(places or {}, self.dim)
+        if sequences is not None:
+            rows = sum(config.num_embeddings for config in sequences.embedding_configs())
+            self.num_table_parameters += rows * self.dim
+            self.num_tokens += sum(self.padding.lengths.values())
 
     def forward(self, batch: Batch) -> torch.Tensor:
-        """The pooled rows of every table, then the dense tokens."""
-        sparse_BFD = self.order(self.tables(batch.sparse), batch.sparse)
-        if self.dense is None:
-            return sparse_BFD
-        return torch.cat([sparse_BFD, self.dense(batch.dense_BN)], dim=1)
+        """The pooled rows of every table, the dense tokens, the places of every sequence.
+
+        Both lookups begin before either is waited for.
+        """
+        pooled = self.tables(batch.sparse)
+        rows = None if self.sequences is None else self.sequences(batch.sparse)
+        parts = [self.order(pooled, batch.sparse)]
+        if self.dense is not None:
+            parts.append(self.dense(batch.dense_BN))
+        if rows is not None:
+            parts.append(self.padding(rows))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)

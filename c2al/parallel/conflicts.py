@@ -1,12 +1,13 @@
 """What a table's plan cannot be: refused before any rank starts work, with the table, the plan and what would do."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from c2al.schema import DataError
 
 FUSED = ("fused", "fused_uvm", "fused_uvm_caching")
 EVERYWHERE = ("data_parallel", "row_wise")  # shardings that take all ranks
 BY_HOST = ("table_row_wise", "table_column_wise", "grid")
+OF_SEQUENCES = ("table_wise", "row_wise", "column_wise")
 
 
 def ranks_of_host(host: int, ranks_per_host: int) -> range:
@@ -36,6 +37,31 @@ def check_ranks(
         raise _refused(table, kind, "ranks", list(ranks), "one rank, such as [0]; or column_wise, which takes several")
     if kind in BY_HOST:
         _check_whole_hosts(table, kind, list(ranks), ranks_per_host)
+
+
+def check_sequence(table: str, kind: str) -> None:
+    """TorchRec 1.8.0's EmbeddingCollection cuts no table over the ranks of a host.
+
+    It has data_parallel, but the dense kernel of FBGEMM 1.8.0 sums a row's ids on a CPU where it should leave them
+    apart; on a GPU nobody has tried.
+    """
+    if kind not in OF_SEQUENCES:
+        raise DataError(
+            f"{kind} is for pooled columns, and this one is read as a sequence",
+            column=table,
+            remedy=f"parallel.tables.{table}={', '.join(OF_SEQUENCES[:-1])} or {OF_SEQUENCES[-1]}",
+        )
+
+
+def check_cuts(table: str, num_shards: int, others: Mapping[str, int]) -> None:
+    """TorchRec's EmbeddingCollection cuts the rows of all its column-wise tables into equally many parts."""
+    for other, theirs in others.items():
+        if theirs != num_shards:
+            raise DataError(
+                f"column-wise sequences are cut alike: {table} into {num_shards} parts, {other} into {theirs}",
+                column=table,
+                remedy=f"parallel.tables.{table}.ranks=[…] as many as {other} has, or parallel.tables.{table}=row_wise",
+            )
 
 
 def check_width(table: str, dim: int, num_shards: int, kind: str) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from torch import nn
+from torchrec.distributed.embedding import EmbeddingCollectionSharder
 from torchrec.distributed.embeddingbag import EmbeddingBagCollectionSharder
 from torchrec.distributed.planner.enumerators import EmbeddingEnumerator
 from torchrec.distributed.planner.types import (
@@ -23,7 +25,6 @@ from torchrec.distributed.planner.types import (
 )
 from torchrec.distributed.planner.types import Shard as PlannedShard
 from torchrec.distributed.types import ShardingType
-from torchrec.modules.embedding_modules import EmbeddingBagCollection
 
 from c2al.embedding.tables import table_name
 from c2al.parallel.plan import Placement, Shard
@@ -89,9 +90,16 @@ class _AnySharding(EmbeddingBagCollectionSharder):
         return [kind.value for kind in ShardingType]
 
 
+class _AnySequenceSharding(EmbeddingCollectionSharder):
+    """The same for tables of sequences."""
+
+    def sharding_types(self, compute_device_type: str) -> list[str]:
+        return [kind.value for kind in ShardingType]
+
+
 def estimate(
     placements: Sequence[Placement],
-    tables: EmbeddingBagCollection,
+    tables: nn.Module,
     *,
     cluster: Cluster,
     batch_size: int,
@@ -99,12 +107,14 @@ def estimate(
 ) -> dict[str, list[Cost]]:
     """For every table, the cost of each of its shards, in the order of ``Placement.shards()``.
 
-    ``tables`` are on the meta device; ``batch_size`` is of one rank; ``ids_per_row`` is a column's mean number of ids
-    (1 where it is not named). The shards are the plan's own, not those that TorchRec's enumerator would cut.
+    ``tables``, one collection or several, are on the meta device; ``batch_size`` is of one rank; ``ids_per_row`` is a
+    column's mean number of ids (1 where it is not named). The shards are the plan's own, not those that TorchRec's
+    enumerator would cut.
     """
     constraints = {table_name(each.table): _constraint(each, ids_per_row.get(each.table, 1.0)) for each in placements}
+    sharders: list[Any] = [_AnySharding(), _AnySequenceSharding()]
     enumerator = EmbeddingEnumerator(cluster.topology(), batch_size, constraints)
-    options = {option.name: option for option in enumerator.enumerate(tables, [_AnySharding()])}
+    options = {option.name: option for option in enumerator.enumerate(tables, sharders)}
     sizes = {each.table: list(dict.fromkeys(_size(shard) for shard in each.shards())) for each in placements}
     for each in placements:  # enumerated whole, which is quick, and only then cut as the plan cuts it
         option = options[table_name(each.table)]

@@ -65,13 +65,23 @@ class StepShape:
         """Mean bytes of a row's ids in a column, and of their number."""
         return ID * self.ids_per_row.get(table, 1.0) + LENGTH
 
+    def looked_up(self, placement: Placement) -> float:
+        """Mean number of rows that a row of the batch gets from a table: one where they are pooled."""
+        return self.ids_per_row.get(placement.table, 1.0) if placement.sequence else 1.0
+
 
 def dense_memory(model: nn.Module, shape: StepShape, *, averaged: bool) -> DenseMemory:
     """Of a ``TrainingModel`` whose tables are on the meta device."""
-    tables = {id(parameter) for parameter in find_tables(model)[1].parameters()}
+    tables = {id(weight) for each in find_tables(model).values() for weight in each.parameters()}
     sizes = (p.numel() * p.element_size() for p in model.parameters() if id(p) not in tables)
     parameters = sum(sizes)
-    saved = saved_bytes(model, batch_size=shape.batch_size, num_dense=shape.num_dense, num_axes=shape.num_axes)
+    saved = saved_bytes(
+        model,
+        batch_size=shape.batch_size,
+        num_dense=shape.num_dense,
+        num_axes=shape.num_axes,
+        ids_per_row=shape.ids_per_row,
+    )
     return DenseMemory(held=parameters * (5 if averaged else 4), saved=saved, parameters=parameters)
 
 
@@ -109,12 +119,15 @@ def _batches(placements: Sequence[Placement], shape: StepShape) -> float:
 
 def _pooled(placements: Sequence[Placement], shape: StepShape) -> int:
     """This rank's rows of every table as they come from the tables' ranks, and their gradients."""
-    return 2 * shape.batch_size * VALUE * sum(each.dim for each in placements)
+    return round(2 * shape.batch_size * VALUE * sum(each.dim * shape.looked_up(each) for each in placements))
 
 
 def _buffers(placement: Placement, shard: Shard, shape: StepShape, world_size: int) -> float:
     """What a shard receives in a step, all ranks' ids, and pooled rows for all ranks."""
     if placement.sharding == "data_parallel":  # its own rows only, and a gradient as large as the table
         return VALUE * shard.rows * shard.columns
-    ids = (shape.ids(placement.table) - LENGTH) * shard.rows / placement.num_rows  # as if all ids were equally frequent
-    return world_size * shape.batch_size * (ids + LENGTH + VALUE * shard.columns)
+    share = shard.rows / placement.num_rows  # as if all ids were equally frequent
+    ids, rows = (shape.ids(placement.table) - LENGTH) * share, 1.0
+    if placement.sequence:  # each row of a table comes from the one shard that has it; of pooled ones, a part from all
+        rows = shape.looked_up(placement) * share
+    return world_size * shape.batch_size * (ids + LENGTH + VALUE * shard.columns * rows)

@@ -9,11 +9,9 @@ from torch import nn
 from torchrec.optim.keyed import CombinedOptimizer, KeyedOptimizer, KeyedOptimizerWrapper
 from torchrec.optim.optimizers import in_backward_optimizer_filter
 
-from c2al.embedding.tables import table_name
+from c2al.embedding.tables import table_name, table_of
 from c2al.parallel.plan import Placement
 from c2al.parallel.shard import TABLE_OPTIMIZERS, TableRates
-
-TABLES = ".embedding_bags."  # in the name of every table's weight
 
 
 @dataclass(frozen=True)
@@ -128,7 +126,7 @@ def all_finite(tensors: Sequence[torch.Tensor]) -> bool:
 def dense_adam(sharded: nn.Module, *, learning_rate: float, weight_decay: float = 0.0) -> KeyedOptimizer:
     """Adam over every parameter that is not a table's."""
     named = in_backward_optimizer_filter(sharded.named_parameters())
-    parameters = {name: parameter for name, parameter in named if TABLES not in name}
+    parameters = {name: parameter for name, parameter in named if table_of(name) is None}
     return KeyedOptimizerWrapper(
         parameters, lambda ps: torch.optim.Adam(ps, lr=learning_rate, weight_decay=weight_decay, fused=True)
     )
@@ -143,7 +141,7 @@ def replicated_tables(sharded: nn.Module, placements: Sequence[Placement], rates
     found = []
     for each in placements:
         if each.sharding == "data_parallel":
-            name = next(name for name in named if f"{TABLES}{table_name(each.table)}." in name)
+            name = next(name for name in named if table_of(name) == table_name(each.table))
             options = rates.of(each.table).options(each.optimizer)
             found.append(KeyedOptimizerWrapper({name: named[name]}, _maker(each.optimizer, options)))
     return CombinedOptimizer(found) if found else None

@@ -4,11 +4,19 @@ Every rank computes the same placements from the same config, so that a plan whi
 the table's name, and ``c2al plan`` shows it without starting any.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from c2al.parallel.conflicts import check_kernel, check_ranks, check_row_moments, check_width, ranks_of_host
+from c2al.parallel.conflicts import (
+    check_cuts,
+    check_kernel,
+    check_ranks,
+    check_row_moments,
+    check_sequence,
+    check_width,
+    ranks_of_host,
+)
 from c2al.schema import DataError, SparseColumn
 
 SHARDINGS = (
@@ -61,6 +69,7 @@ class Placement:
     kernel: str = "fused"
     ranks_per_host: int = 1
     reason: str = ""  # why ``auto`` chose that
+    sequence: bool = False  # its rows are not pooled
 
     def shards(self) -> list[Shard]:
         """What each rank holds; row shards are blocks of ``ceil(rows / ranks)``, as TorchRec cuts them."""
@@ -95,8 +104,11 @@ def place_tables(
     optimizer: str,
     own: Mapping[str, TableOptions] | None = None,
     device: str = "cpu",
+    sequences: Collection[str] = (),
 ) -> list[Placement]:
     """Place every table by one sharding, or each by its size with ``auto``; ``own`` says what single tables have.
+
+    ``sequences`` names the columns whose rows are not pooled.
 
     ``auto`` cuts a table by rows when it alone is more than half of a rank's fair share of all rows; the others go
     whole, largest first, each to the rank that holds the least so far. ``custom`` takes every table's sharding from
@@ -107,7 +119,7 @@ def place_tables(
     hosts = _Hosts(world_size, min(ranks_per_host, world_size))
     fair_share = sum(column.num_rows for column in columns) / world_size
     held = [0] * world_size
-    placements = {}
+    placements: dict[str, Placement] = {}
     for column in sorted(columns, key=lambda column: -column.num_rows):
         options = own.get(column.name, TableOptions())
         kind, reason = options.sharding or sharding, ""
@@ -124,7 +136,11 @@ def place_tables(
             check_kernel(column.name, kind, options.kernel, device),
             hosts.size,
             reason,
+            column.name in sequences,
         )
+        if placement.sequence:
+            check_sequence(column.name, kind)
+            check_cuts(column.name, placement.num_column_shards, _cuts(placements, like=placement))
         check_width(column.name, placement.dim, placement.num_column_shards, kind)
         check_row_moments(column.name, placement.optimizer, placement.num_column_shards, kind)
         for shard in placement.shards():
@@ -205,6 +221,12 @@ def _check_names(columns: Sequence[SparseColumn], sharding: str, own: Mapping[st
             column=", ".join(unsaid),
             remedy=f"parallel.tables.{unsaid[0]}=…, or parallel=auto, where parallel.tables may name single tables",
         )
+
+
+def _cuts(placed: Mapping[str, Placement], *, like: Placement) -> dict[str, int]:
+    """Into how many parts the column-wise sequences among those placed already are cut."""
+    alike = [each for each in placed.values() if each.sequence and each.sharding == like.sharding == "column_wise"]
+    return {each.table: each.num_column_shards for each in alike}
 
 
 def _length(starts: Sequence[int], index: int) -> int:

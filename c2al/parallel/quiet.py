@@ -12,6 +12,7 @@ WARNINGS = (
     r".*split_table_batched_embeddings_ops is now DEPRECATED",
     r"`_get_pg_default_device` will be deprecated",  # TorchRec 1.6 on torch 2.11, as is the next
     r"Multiple backends are registered with this ProcessGroup",
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # torch.export, of its own trees
     r"fbgemm::dense_embedding_codegen_lookup_function: an autograd kernel",  # tests/parallel/test_shard.py checks it
 )
 LOGGED = (  # (logger, text)

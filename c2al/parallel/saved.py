@@ -6,14 +6,14 @@ attention, is counted as the CPU's. ``training.compile`` keeps less than is coun
 """
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torchrec.modules.embedding_modules import EmbeddingBagCollection
-from torchrec.sparse.jagged_tensor import KeyedJaggedTensor, KeyedTensor
+from torchrec.modules.embedding_modules import EmbeddingBagCollection, EmbeddingCollection
+from torchrec.sparse.jagged_tensor import JaggedTensor, KeyedJaggedTensor, KeyedTensor
 
 from c2al.batch import Batch
 from c2al.parallel.shard import find_tables
@@ -49,19 +49,25 @@ def id_of(tensor: torch.Tensor) -> int:
     return int(tensor.untyped_storage()._cdata)
 
 
-def saved_bytes(model: nn.Module, *, batch_size: int, num_dense: int, num_axes: int) -> int:
+def saved_bytes(
+    model: nn.Module, *, batch_size: int, num_dense: int, num_axes: int, ids_per_row: Mapping[str, float] | None = None
+) -> int:
     """Of one forward of a ``TrainingModel`` whose tables are not sharded yet: all that is kept but weights.
 
-    The pooled rows that come from the tables count here where the dense part keeps them.
+    The rows that come from the tables count here where the dense part keeps them. ``ids_per_row`` is the mean number
+    of ids of a column that is read as a sequence, 1 where it is not named.
     """
-    path, tables = find_tables(model)
-    pooled = _Pooled(tables)
+    columns: list[str] = []
     alone = copy.copy(model)  # only the way to the tables is copied: the model stays whole
-    _swap(alone, path, pooled)
+    for path, tables in find_tables(model).items():
+        pooled = isinstance(tables, EmbeddingBagCollection)
+        found: _Pooled | _Unpooled = _Pooled(tables) if pooled else _Unpooled(tables, ids_per_row or {})
+        columns += found.keys
+        _swap(alone, path, found)
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         held = {**dict(alone.named_parameters()), **dict(alone.named_buffers())}
         state: dict[str, torch.Tensor] = {name: mode.from_tensor(value) for name, value in held.items()}
-        batch = empty_batch(batch_size, pooled.keys, num_dense=num_dense, num_axes=num_axes)
+        batch = empty_batch(batch_size, columns, num_dense=num_dense, num_axes=num_axes)
         saved = SavedBytes(*state.values())
         with saved.counting():
             torch.func.functional_call(alone.train(), state, (batch,))
@@ -81,6 +87,24 @@ class _Pooled(nn.Module):
         """Rows of a step's batch."""
         values = torch.empty(sparse.stride(), sum(self.widths), requires_grad=True)
         return KeyedTensor(keys=self.keys, length_per_key=self.widths, values=values)
+
+
+class _Unpooled(nn.Module):
+    """The same in place of the tables of sequences: as many rows as a batch has ids on average."""
+
+    def __init__(self, tables: EmbeddingCollection, ids_per_row: Mapping[str, float]) -> None:
+        super().__init__()
+        self.keys = [name for config in tables.embedding_configs() for name in config.feature_names]
+        self.width, self.ids_per_row = tables.embedding_dim(), ids_per_row
+
+    def forward(self, sparse: KeyedJaggedTensor) -> dict[str, JaggedTensor]:
+        """Rows of a step's batch."""
+        lengths = torch.zeros(sparse.stride(), dtype=torch.int64)
+        found = {}
+        for key in self.keys:
+            rows = round(sparse.stride() * self.ids_per_row.get(key, 1.0))
+            found[key] = JaggedTensor(torch.empty(rows, self.width, requires_grad=True), lengths=lengths)
+        return found
 
 
 def _swap(model: nn.Module, path: str, other: nn.Module) -> None:

@@ -6,6 +6,7 @@ One rank takes the same way as many: fused FBGEMM tables behind TorchRec's Distr
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import torch
 import torch.distributed as dist
@@ -13,6 +14,7 @@ from torch import nn
 from torch.distributed._shard.metadata import ShardMetadata
 from torch.distributed._shard.sharding_spec import EnumerableShardingSpec
 from torch.distributed.optim import _apply_optimizer_in_backward
+from torchrec.distributed.embedding import EmbeddingCollectionSharder
 from torchrec.distributed.embedding_types import EmbeddingComputeKernel
 from torchrec.distributed.embeddingbag import EmbeddingBagCollectionSharder
 from torchrec.distributed.fbgemm_qcomm_codec import CommType, QCommsConfig, get_qcomm_codecs_registry
@@ -23,10 +25,10 @@ from torchrec.distributed.model_parallel import (
 )
 from torchrec.distributed.sharding_plan import placement as device_of
 from torchrec.distributed.types import EmbeddingModuleShardingPlan, ParameterSharding, ShardingEnv, ShardingPlan
-from torchrec.modules.embedding_modules import EmbeddingBagCollection
+from torchrec.modules.embedding_modules import EmbeddingBagCollection, EmbeddingCollection
 from torchrec.optim.rowwise_adagrad import RowWiseAdagrad
 
-from c2al.embedding.tables import table_name
+from c2al.embedding.tables import table_name, table_of
 from c2al.parallel.plan import Placement
 from c2al.parallel.ranks import Ranks
 from c2al.schema import DataError
@@ -35,6 +37,7 @@ TABLE_OPTIMIZERS = {"sgd": torch.optim.SGD, "adagrad": torch.optim.Adagrad, "row
 TORCHREC_NAMES = {"grid": "grid_shard"}  # where they differ from c2al's
 PRECISIONS = {"fp32": CommType.FP32, "fp16": CommType.FP16, "bf16": CommType.BF16}
 ROWS_PER_DRAW = 65_536
+Tables: TypeAlias = EmbeddingBagCollection | EmbeddingCollection
 
 
 @dataclass(frozen=True)
@@ -74,23 +77,31 @@ def shard(
     """Give the model's tables their fused optimizer and places, its dense part to every rank.
 
     Data-parallel tables get no fused optimizer: ``optimizers.replicated`` steps them by the same rule.
-    ``communication`` is the precision of pooled rows and their gradients on the way between ranks.
+    ``communication`` is the precision of rows, pooled or not, and their gradients on the way between ranks.
     """
-    path, tables = find_tables(model)
+    found = find_tables(model)
+    weight = {name: each for tables in found.values() for name, each in weights_of(tables).items()}
     for each in placements:
         if each.sharding != "data_parallel":
-            weight = tables.embedding_bags[table_name(each.table)].weight
             options = rates.of(each.table).options(each.optimizer)
-            _apply_optimizer_in_backward(TABLE_OPTIMIZERS[each.optimizer], [weight], options)
-    plan = EmbeddingModuleShardingPlan({table_name(each.table): _sharding(each, ranks) for each in placements})
+            _apply_optimizer_in_backward(TABLE_OPTIMIZERS[each.optimizer], [weight[table_name(each.table)]], options)
+    of_table = {table_name(each.table): _sharding(each, ranks) for each in placements}
+    plan = {
+        path: EmbeddingModuleShardingPlan({name: of_table[name] for name in weights_of(tables)})
+        for path, tables in found.items()
+    }
+    codecs = _codecs(communication, ranks)
     group = dist.GroupMember.WORLD
     assert group is not None, "join the process group first"
     sharded = DistributedModelParallel(
         model,
         env=ShardingEnv.from_process_group(group),
         device=ranks.device,
-        plan=ShardingPlan(plan={path: plan}),
-        sharders=[EmbeddingBagCollectionSharder(qcomm_codecs_registry=_codecs(communication, ranks))],
+        plan=ShardingPlan(plan=dict(plan)),
+        sharders=[
+            EmbeddingBagCollectionSharder(qcomm_codecs_registry=codecs),
+            EmbeddingCollectionSharder(qcomm_codecs_registry=codecs),
+        ],
         data_parallel_wrapper=(
             DefaultDataParallelWrapper(bucket_cap_mb=ddp_bucket_mib) if ranks.world_size > 1 else OneRank()
         ),
@@ -107,9 +118,15 @@ class OneRank(DataParallelWrapper):
         dmp.module.to(device)
 
 
-def find_tables(model: nn.Module) -> tuple[str, EmbeddingBagCollection]:
-    """The dotted path and the module of the model's tables, before sharding."""
-    return next((path, each) for path, each in model.named_modules() if isinstance(each, EmbeddingBagCollection))
+def find_tables(model: nn.Module) -> dict[str, Tables]:
+    """The model's collections of tables by dotted path, before sharding: the pooled ones, then those of sequences."""
+    return {path: each for path, each in model.named_modules() if isinstance(each, Tables)}
+
+
+def weights_of(tables: Tables) -> dict[str, nn.Parameter]:
+    """A collection's weights by table, before sharding."""
+    inside = tables.embedding_bags if isinstance(tables, EmbeddingBagCollection) else tables.embeddings
+    return {name: table.weight for name, table in inside.items()}
 
 
 def table_shards(sharded: nn.Module) -> dict[str, list[tuple[torch.Tensor, list[int]]]]:
@@ -119,8 +136,7 @@ def table_shards(sharded: nn.Module) -> dict[str, list[tuple[torch.Tensor, list[
     """
     shards: dict[str, list[tuple[torch.Tensor, list[int]]]] = {}
     for name, value in sharded.state_dict().items():
-        if ".embedding_bags." in name:
-            table = name.split(".embedding_bags.")[1].split(".")[0]
+        if (table := table_of(name)) is not None:
             if hasattr(value, "local_shards"):
                 shards[table] = [(each.tensor, each.metadata.shard_offsets) for each in value.local_shards()]
             else:
@@ -154,7 +170,7 @@ def _draw(seed: int, table: str, block: int, *, rows: int, dim: int) -> torch.Te
 
 
 def _full_size(sharded: nn.Module, table: str) -> tuple[int, int]:
-    name = next(name for name in sharded.state_dict() if f".embedding_bags.{table}." in name)
+    name = next(name for name in sharded.state_dict() if table_of(name) == table)
     rows, dim = sharded.state_dict()[name].size()
     return rows, dim
 

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torchrec.optim.keyed import KeyedOptimizer
 
-from c2al.embedding.tables import table_name
-from c2al.parallel.optimizers import TABLES, Optimizers
+from c2al.embedding.tables import table_name, table_of
+from c2al.parallel.optimizers import Optimizers
 from c2al.parallel.plan import Placement
 from c2al.parallel.rectangles import Rectangles, Value
 
@@ -29,8 +29,8 @@ def weights(state_dict: Mapping[str, Any], placements: Sequence[Placement]) -> S
     tables = {table_name(each.table): each for each in placements}
     state: State = {}
     for name, value in state_dict.items():
-        if TABLES in name:
-            placement = tables[_table_of(name)]
+        if (table := table_of(name)) is not None:
+            placement = tables[table]
             state[f"tables.{placement.table}.weight"] = _value(value, (placement.num_rows, placement.dim))
         else:
             state[f"dense.{name}"] = value
@@ -47,7 +47,7 @@ def moments(optimizers: Optimizers, placements: Sequence[Placement]) -> State:
         if placement.optimizer != "sgd":
             state[f"tables.{placement.table}.moment"] = Rectangles(_moment_size(placement), [])
     for name, each in [*_states(optimizers.fused), *_states(optimizers.replicated)]:
-        placement = tables[_table_of(name)]
+        placement = tables[table_of(name) or ""]
         if (found := _moment(each)) is not None:
             state[f"tables.{placement.table}.moment"] = _value(found, _moment_size(placement))
     for name, each in _states(optimizers.dense):
@@ -95,7 +95,3 @@ def _value(value: Any, size: Sequence[int]) -> Value:
 
 def _as(tensor: torch.Tensor, dims: int) -> torch.Tensor:
     return tensor.detach().view(-1) if dims == 1 else tensor.detach()
-
-
-def _table_of(name: str) -> str:
-    return name.split(TABLES)[1].split(".")[0]

@@ -25,10 +25,11 @@ def built(manifest: Mapping[str, Any]) -> ServedModel:
     interaction, heads = assembled(
         settings["model"],
         settings["sharing"],
-        num_tokens=len(sparse) + (dense.num_tokens if dense else 0),
+        num_tokens=sum(column.places or 1 for column in sparse) + (dense.num_tokens if dense else 0),
         num_heads=settings["num_heads"],
         seed=0,
         make=make,
+        asked=settings["asked"],
     )
     return ServedModel(lookup, dense, interaction, heads.without_auxiliary())  # type: ignore[operator]
 

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from c2al.schema import DataError
+from c2al.serving.calibration import chosen
+from c2al.serving.encode import checked_policy
 from c2al.serving.export import export
 from c2al.serving.programs import FORMATS
 from c2al.serving.triton import export_repository
@@ -14,7 +16,11 @@ SETTINGS = ("dtype", "step", "device", "proof", "proof_rows", "quality_rows")
 
 def run(config: Any) -> int:
     """Export as the config says; what a person reads of it."""
-    settings = {key: config[key] for key in SETTINGS} | {"policy": dict(config.policy)}
+    scores = f"{config.run}/scores/validation.parquet"
+    settings = {key: config[key] for key in SETTINGS} | {
+        "policy": checked_policy(config.policy),
+        "calibration": chosen(config.calibration, kept=config.kept, scores=scores),
+    }
     if config.format not in (*FORMATS, "triton"):
         raise DataError("no such format", value=config.format, remedy=f"format={'|'.join([*FORMATS, 'triton'])}")
     if config.format == "triton":

@@ -15,6 +15,7 @@ import fsspec
 import numpy as np
 import torch
 
+from c2al.embedding.tables import table_of
 from c2al.model import Ranker
 from c2al.schema import DataError, Schema
 from c2al.serving import parity, programs
@@ -25,6 +26,7 @@ from c2al.serving.served import Lookup, ServedModel, SparseInput, lay_out, width
 from c2al.training import build
 from c2al.training.auxiliaries import auxiliaries
 from c2al.training.saved_run import SavedRun
+from c2al.training.sequences import history_and_target
 
 Say = Callable[[str], None]
 
@@ -92,7 +94,7 @@ def rebuilt(saved: SavedRun) -> tuple[Ranker, int]:
     num_heads = 1 + len(auxiliaries(saved.config, saved.schema).heads)
     ranker = build.build_ranker(saved.config, saved.schema, num_heads=num_heads)
     lacking, unknown = ranker.load_state_dict(saved.dense(), strict=False)
-    lacking = [name for name in lacking if not name.startswith("embedding.tables.")]
+    lacking = [name for name in lacking if table_of(name) is None]
     if lacking or unknown:
         problem = f"the checkpoint is of another model: {', '.join([*lacking, *unknown][:3])} …"
         raise DataError(problem, file=saved.path, remedy="restore the run's own config.yaml, or name another run")
@@ -121,12 +123,20 @@ def served(ranker: Ranker, multi: Collection[str], dtype: str) -> tuple[ServedMo
     """What ships of a ranker, and where its tables' rows lie."""
     order, embedding = ranker.embedding.order, ranker.embedding
     rows = {config.feature_names[0]: config.num_embeddings for config in embedding.tables.embedding_bag_configs()}
-    placed = lay_out(
-        [(name, rows[name], order.widths[name], name in multi, name in order.mean) for name in order.names]
-    )
+    columns = [
+        SparseInput(name, rows[name], order.widths[name], multi=name in multi, mean=name in order.mean)
+        for name in order.names
+    ]
+    if embedding.sequences is not None:
+        for config in embedding.sequences.embedding_configs():
+            [name] = config.feature_names
+            places = embedding.padding.lengths[name]
+            columns.append(SparseInput(name, config.num_embeddings, order.dim, multi=True, places=places))
+    placed = lay_out(columns)
     lookup = Lookup(placed, dim=order.dim, dtype=dtype, to_dim=order.to_dim)
     heads: Any = ranker.heads
-    return ServedModel(lookup, embedding.dense, ranker.interaction, heads.without_auxiliary()).eval(), placed
+    model = ServedModel(lookup, embedding.dense, ranker.interaction, heads.without_auxiliary())
+    return model.eval().requires_grad_(False), placed
 
 
 def write_tables(writer: Writer, saved: SavedRun, placed: Sequence[SparseInput], dtype: str) -> None:
@@ -186,7 +196,8 @@ def _described(saved: SavedRun, model: ServedModel, placed: Sequence[SparseInput
             "dim": model.lookup.dim,
             "dense_tokens": dense_tokens,
         },
-        "model": {"model": config["model"], "sharing": config["method"].get("sharing"), "num_heads": num_heads},
+        "model": {"model": config["model"], "sharing": config["method"].get("sharing"), "num_heads": num_heads}
+        | {"asked": history_and_target(saved.config, sparse)},
     }
 
 

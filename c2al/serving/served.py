@@ -6,25 +6,30 @@ that serve the same file share its pages.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from c2al.embedding.places import last_places
 from c2al.serving.quantized import NUM_PARTS, looked_up
 
 
 @dataclass(frozen=True)
 class SparseInput:
-    """A sparse column: its table's ``num_rows`` rows of ``width`` numbers begin at row ``base`` of their matrix."""
+    """A sparse column: its table's ``num_rows`` rows of ``width`` numbers begin at row ``base`` of their matrix.
+
+    With ``places`` it is a sequence, whose last so many rows stand unpooled.
+    """
 
     name: str
     num_rows: int
     width: int
-    base: int
+    base: int = 0
     multi: bool = False
     mean: bool = False
+    places: int = 0
 
 
 @dataclass(frozen=True)
@@ -36,13 +41,13 @@ class Columns:
     bags: tuple[str, ...]
 
 
-def lay_out(columns: Sequence[tuple[str, int, int, bool, bool]]) -> list[SparseInput]:
-    """(name, rows, width, multi, mean) of each column, in the schema's order -> where each table's rows begin."""
+def lay_out(columns: Sequence[SparseInput]) -> list[SparseInput]:
+    """The same with ``base`` such that the tables of a width lie one under another, in the order of the columns."""
     ends: dict[int, int] = {}
     placed = []
-    for name, num_rows, width, multi, mean in columns:
-        placed.append(SparseInput(name, num_rows, width, ends.get(width, 0), multi, mean))
-        ends[width] = ends.get(width, 0) + num_rows
+    for column in columns:
+        placed.append(replace(column, base=ends.get(column.width, 0)))
+        ends[column.width] = ends.get(column.width, 0) + column.num_rows
     return placed
 
 
@@ -52,7 +57,8 @@ def widths_of(columns: Sequence[SparseInput]) -> list[int]:
 
 
 class Lookup(nn.Module):
-    """``(tables, ids_BS, values, lengths) -> x_BFD``, a token a sparse column, in the schema's order.
+    """``(tables, ids_BS, values, lengths) -> (x_BFD, places_BLD)``: a token a pooled column, in the schema's order, and
+    the places of sequences, as ``embedding.sequences.Padding`` makes them.
 
     ``to_dim`` holds linear maps of tables whose width is not ``dim``, by ``table_<column>``, as ``FeatureTokens``
     trains them. The order of operations is that of training, so that the numbers are the same to the bit.
@@ -64,6 +70,7 @@ class Lookup(nn.Module):
         self.widths = widths_of(columns)
         single = [column for column in columns if not column.multi]
         self.bags = [column for column in columns if column.multi]
+        pooled = [column for column in columns if not column.places]
         self.single = {width: [c for c in single if c.width == width] for width in self.widths}
         made: list[str] = []
         for width, together in self.single.items():
@@ -73,8 +80,8 @@ class Lookup(nn.Module):
             self.register_buffer(f"bases_{width}", bases, persistent=False)
             made += [column.name for column in together]
         self.whole = len(self.single.get(self.widths[0], ())) == len(single)
-        made += [column.name for column in self.bags]
-        order = [made.index(column.name) for column in columns]
+        made += [column.name for column in self.bags if not column.places]
+        order = [made.index(column.name) for column in pooled]
         self.sorted = order == list(range(len(order)))
         self.register_buffer("order", torch.tensor(order, dtype=torch.int64), persistent=False)
 
@@ -84,11 +91,11 @@ class Lookup(nn.Module):
         ids_BS: torch.Tensor,
         values: list[torch.Tensor],
         lengths: list[torch.Tensor],
-    ) -> torch.Tensor:
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Single-valued columns width by width, then bags, then in order."""
         parts = NUM_PARTS[self.dtype]
         matrices = {width: tables[i * parts : (i + 1) * parts] for i, width in enumerate(self.widths)}
-        made = []
+        made, places = [], []
         for width, together in self.single.items():
             if not together:
                 continue
@@ -96,12 +103,16 @@ class Lookup(nn.Module):
             rows_BSW = looked_up(matrices[width], ids + self.get_buffer(f"bases_{width}"))
             made.append(self._tokens(rows_BSW, together))
         for column, values_V, lengths_B in zip(self.bags, values, lengths, strict=True):
+            if column.places:
+                rows_VD = looked_up(matrices[column.width], values_V + column.base)
+                places.append(last_places(rows_VD, lengths_B, column.places))
+                continue
             x_BTD = self._tokens(_pooled(matrices[column.width], values_V + column.base, lengths_B), [column])
             if column.mean:
                 x_BTD = x_BTD * lengths_B.clamp(min=1).float().reciprocal()[:, None, None]
             made.append(x_BTD)
         x_BFD = torch.cat(made, dim=1)
-        return x_BFD if self.sorted else x_BFD.index_select(1, self.get_buffer("order"))
+        return (x_BFD if self.sorted else x_BFD.index_select(1, self.get_buffer("order"))), places
 
     def _tokens(self, rows_BTW: torch.Tensor, columns: Sequence[SparseInput]) -> torch.Tensor:
         if columns[0].width == self.dim:
@@ -140,7 +151,7 @@ class ServedModel(nn.Module):
         lengths: list[torch.Tensor],
     ) -> torch.Tensor:
         """The way of a batch, to its last number."""
-        x_BFD = self.lookup(tables, ids_BS, values, lengths)
-        if self.dense is not None:
-            x_BFD = torch.cat([x_BFD, self.dense(dense_BN)], dim=1)
-        return self.head(self.interaction(x_BFD))[:, 0]
+        x_BFD, places = self.lookup(tables, ids_BS, values, lengths)
+        dense = [] if self.dense is None else [self.dense(dense_BN)]
+        parts = [x_BFD, *dense, *places]
+        return self.head(self.interaction(parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)))[:, 0]

@@ -15,6 +15,7 @@ from torch import nn
 from c2al.data.reader import Reader
 from c2al.data.scan import read_columns
 from c2al.embedding.dense import DenseTokens
+from c2al.embedding.sequences import sequence_tables
 from c2al.embedding.tables import embedding_tables, padded
 from c2al.embedding.tokens import FeatureTokens
 from c2al.heads.assembled import assembled
@@ -26,6 +27,7 @@ from c2al.parallel.ranks import Ranks, agree, seed_everything
 from c2al.parallel.shard import shard
 from c2al.schema import CohortAxis, DataError, DenseColumn, Schema, SparseColumn
 from c2al.training.auxiliaries import Auxiliaries
+from c2al.training.sequences import history_and_target, pooled_columns, sequence_places
 from c2al.training.settings import first_order
 from c2al.training.table_options import own_dims, table_options, table_rates
 
@@ -122,9 +124,19 @@ def build_ranker(config: DictConfig, schema: Schema, *, num_heads: int) -> Ranke
     model = config.model
     width, own = model.dim + first_order(config), own_dims(config, sparse)
     tokens = DenseTokens(num_dense=len(dense), dim=width, num_tokens=model.dense_tokens) if dense else None
-    tables = embedding_tables(sparse, dim=width, dims=own)
-    mean = [column.name for column in sparse if column.multi and model.pooling == "mean"]
-    embedding = FeatureTokens(tables, tokens, dim=width, dims=own, mean=mean)
+    places = sequence_places(config, sparse)
+    pooled = pooled_columns(sparse, places)
+    embedding = FeatureTokens(
+        embedding_tables(pooled, dim=width, dims=own),
+        tokens,
+        dim=width,
+        dims=own,
+        mean=[column.name for column in pooled if column.multi and model.pooling == "mean"],
+        sequences=sequence_tables([column for column in sparse if column.name in places], dim=width)
+        if places
+        else None,
+        places=places,
+    )
     interaction, heads = assembled(
         model,
         config.method.get("sharing"),
@@ -132,6 +144,7 @@ def build_ranker(config: DictConfig, schema: Schema, *, num_heads: int) -> Ranke
         num_heads=num_heads,
         seed=config.seed,
         make=instantiate,
+        asked=history_and_target(config, sparse),
     )
     return Ranker(embedding, interaction, heads)
 
@@ -197,6 +210,7 @@ def place(
         optimizer=config.training.sparse.optimizer,
         own=table_options(config, sparse),
         device=device,
+        sequences=sequence_places(config, sparse),
     )
 
 

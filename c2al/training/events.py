@@ -10,6 +10,7 @@ from torch.utils.hooks import RemovableHandle
 
 from c2al.data.reader import Reader
 from c2al.interaction.fm_attention import FMAttention
+from c2al.interaction.masked_attention import AttentionWeights
 from c2al.parallel.optimizers import Optimizers
 from c2al.parallel.ranks import Ranks, gather, sum_over_ranks
 from c2al.training.averaging import WeightAverage, with_average
@@ -69,7 +70,7 @@ class TrainLog:
 
 
 class Snapshots:
-    """``weights/step_*.npz``: dense weights; Y and feature tokens on fixed validation rows."""
+    """``weights/step_*.npz``: dense weights; on fixed validation rows Y and feature tokens, and attention's weights."""
 
     def __init__(self, folder: RunFolder, sharded: nn.Module, reader: Reader, ranks: Ranks) -> None:
         self.folder, self.sharded, self.ranks = folder, sharded, ranks
@@ -87,7 +88,7 @@ class Snapshots:
         hooks = [
             hook
             for name, module in ranker.named_modules()
-            if isinstance(module, FMAttention)
+            if isinstance(module, FMAttention | AttentionWeights)
             for hook in _record(arrays, name, module)
         ]
         was_training = self.sharded.training
@@ -98,12 +99,19 @@ class Snapshots:
         self.folder.write_weights(step, arrays)
 
 
-def _record(arrays: dict[str, np.ndarray], name: str, attention: FMAttention) -> list[RemovableHandle]:
-    """Keep what an FM attention reads, ``input.…`` [B, F, D], and the Y that it makes, ``activation.…`` [B, F, K]."""
+def _record(
+    arrays: dict[str, np.ndarray], name: str, attention: FMAttention | AttentionWeights
+) -> list[RemovableHandle]:
+    """Keep what an FM attention reads, ``input.…`` [B, F, D], and the Y that it makes, ``activation.…`` [B, F, K].
+
+    Of other attention its weights, ``activation.…`` [B, heads, queries, places].
+    """
 
     def keep(key: str, tensor: torch.Tensor) -> None:
         arrays[key] = tensor.detach().float().cpu().numpy()
 
+    if isinstance(attention, AttentionWeights):
+        return [attention.register_forward_hook(lambda _, __, output: keep(f"activation.{name}", output))]
     hooks = [attention.register_forward_hook(lambda _, inputs, output: keep(f"input.{name}", inputs[0]))]
     if attention.attention is not None:
         key = f"activation.{name}.attention"

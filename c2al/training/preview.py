@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig
+from torch import nn
 
 from c2al.data.footers import mean_ids
 from c2al.model import TrainingModel
@@ -116,7 +117,7 @@ class Planner:
             pipeline=pipeline,
         )
         model = _model(config, schema)
-        self.tables = find_tables(model)[1]
+        self.tables = nn.ModuleList(find_tables(model).values())
         self.dense = dense_memory(model, self.shape, averaged=config.training.average is not None)
 
     def place(self, sharding: str | None = None, world_size: int | None = None) -> list[Placement]:

@@ -9,6 +9,7 @@ from c2al.analysis.attention import (
     dead_paths,
     density,
     effective_rank,
+    gives_weights,
     measure,
     role,
     row_entropy,
@@ -45,6 +46,46 @@ def test_roles_of_a_real_dhen():
     assert {roles[n] for n in names if ".fm_attention.mlp." in n} == {"after"}
     assert {roles[n] for n in names if ".linear." in n} == {"beside"}
     assert {roles[n] for n in names if n.startswith("interaction.output")} == {"after"}
+
+
+def test_roles_of_a_real_sasrec():
+    """Queries and keys are attention, values and what follows are after it, positions before."""
+    from c2al.interaction.sasrec import SASRec
+
+    names = [f"interaction.{name}" for name, _ in SASRec(num_tokens=6, dim=8).named_parameters()]
+    roles = {name: role(name, names) for name in names}
+    asked = {name for name in names if name.endswith((".query.weight", ".key.weight"))}
+    assert len(asked) == 6, "two blocks and the candidate"
+    assert {name for name in names if roles[name] == "attention"} == asked
+    assert all(gives_weights(name) for name in asked)
+    assert not gives_weights(NAMES[1])
+    assert not gives_weights(NAMES[6])
+    assert {roles[name] for name in names if ".value." in name or ".point_wise." in name or ".deep." in name} == {
+        "after"
+    }
+    assert roles["interaction.position_LD"] == "before"
+
+
+def test_attention_weights():
+    """Entries that the mask makes zero count nowhere; a query with one place has no choice."""
+    w = np.array([[1.0, 0, 0, 0], [0.5, 0.5, 0, 0], [0.96, 0.02, 0.02, 0], [0.25, 0.25, 0.25, 0.25], [0, 0, 0, 0]])
+    found = measure(np.stack([w, w])[:, None], initial_std=1.0, of="weights")
+    some = w[w > 0]
+    assert found["std"] == pytest.approx(some.std())
+    assert found["participation"] == pytest.approx((some**2).mean() ** 2 / (some**4).mean())
+    entropies = [0, np.log(2), -(0.96 * np.log(0.96) + 0.04 * np.log(0.02)), np.log(4)]
+    assert found["row_entropy"] == pytest.approx(np.mean(entropies))
+    assert found["evenness"] == pytest.approx((1 + entropies[2] / np.log(3) + 1) / 3)
+    assert found["near_uniform"] == pytest.approx(2 / 3)
+    assert found["effective_rank"] == pytest.approx(effective_rank(w))
+    assert found["dead_paths"] is None
+
+
+def test_no_choice_has_no_evenness():
+    found = measure(np.eye(3), initial_std=1.0, of="weights")
+    assert (found["evenness"], found["near_uniform"], found["row_entropy"]) == (None, None, 0)
+    nothing = measure(np.zeros((2, 3, 3)), initial_std=0.0, of="weights")
+    assert all(nothing[name] is None for name in MEASURES)
 
 
 def test_gaussian():
@@ -101,7 +142,7 @@ def test_dead_paths_by_brute_force():
 
 
 def test_all_zero_has_no_value():
-    found = measure(np.zeros((3, 3)), initial_std=0.0, is_y=True)
+    found = measure(np.zeros((3, 3)), initial_std=0.0, of="y")
     assert {name for name in MEASURES if found[name] is not None} == {"std", "dead_paths"}
 
 

@@ -116,7 +116,7 @@ def test_one_seed(make_study):
     ("lost", "said"),
     [
         ("metrics.jsonl", "the run folders hold no metrics.jsonl"),
-        ("weights", "no weights of FM attention"),
+        ("weights", "no weights of attention"),
         ("pairs.json", "ranked pairs"),
         ("schema.yaml", "no prepared data there"),
     ],

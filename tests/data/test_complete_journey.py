@@ -54,6 +54,22 @@ def _same_bags(bags: list[list], want: list[list]) -> None:
     assert all(len(set(bag)) == len(bag) for bag in bags)
 
 
+def test_recent_products_are_oldest_first(package: str, tmp_path: Path) -> None:
+    """By the last purchase of each before the row's week."""
+    to = str(tmp_path / "to")
+    lines = fake_tables()["transactions"]
+    schema = prepare(to=to, keep_negatives=1, package_folder=package)
+    for row, found in zip(cross_join(fake_tables()), read_all(to, schema)["recent_products"], strict=True):
+        mine = [line for line in lines if line["household_id"] == row["unit"] and line["week"] < row["week"]]
+        last = {
+            product: max(line["transaction_timestamp"] for line in mine if str(line["product_id"]) == product)
+            for product in row["recent_products"]
+        }
+        times = [last[product] for product in found]
+        assert times == sorted(times)
+    assert len(set(times)) > 2, "a household's history is of several baskets"
+
+
 def test_columns_of_a_week_do_not_see_that_week(package: str, tmp_path: Path) -> None:
     """Other purchases from some week on: labels of that week change, no column does, and later columns do."""
     weeks = [row["week"] for row in cross_join(fake_tables()) if 41 <= row["week"] <= 46]

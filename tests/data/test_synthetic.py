@@ -39,6 +39,20 @@ def test_the_folder_is_what_its_schema_says(prepared):
         assert table["unit"].type == pa.int32()
 
 
+def test_a_history_is_one_column_more(tmp_path):
+    """The last items, oldest first as they were drawn; what else is in a row is the same, labels are others."""
+    plain, schema = (synthetic.prepare(to=str(tmp_path / str(h)), rows=3_000, history=h) for h in (0, 5))
+    assert [column.name for column in schema.sparse] == [*(column.name for column in plain.sparse), "recent_items"]
+    assert (plain.notes["history"], schema.notes["history"]) == (0, 5)
+    tables = [pq.read_table(f"{tmp_path}/{h}/train") for h in (0, 5)]
+    assert all(tables[0][name].equals(tables[1][name]) for name in tables[0].column_names if name != "label")
+    world = make_world(seed=0, num_users=20_000, contrast=1.0, positive_rate=0.1, history=5)
+    columns, _ = draw(world, seed=0, chunk=0)
+    found = tables[1]["recent_items"].to_pylist()
+    assert found == [(columns["items"][i, : columns["num_items"][i]] + 1).tolist() for i in range(len(found))]
+    assert {len(each) for each in found} == set(range(6))
+
+
 def test_bayes_entropies_are_those_of_the_true_probabilities(prepared):
     folder, schema = prepared
     drawn = [
@@ -83,7 +97,15 @@ def test_progress_counts_rows_to_the_end(tmp_path):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"rows": 3}, {"contrast": 1.5}, {"contrast": -0.1}, {"positive_rate": 0.0}, {"num_users": 0}, {"seed": -1}],
+    [
+        {"rows": 3},
+        {"contrast": 1.5},
+        {"contrast": -0.1},
+        {"positive_rate": 0.0},
+        {"num_users": 0},
+        {"seed": -1},
+        {"history": 201},
+    ],
 )
 def test_values_outside_their_range_are_refused(tmp_path, wrong):
     with pytest.raises(DataError, match=next(iter(wrong))):

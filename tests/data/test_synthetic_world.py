@@ -49,6 +49,28 @@ def test_without_contrast_no_axis_says_anything():
     assert 0.2 < np.mean(p_values) < 0.8
 
 
+def test_a_history_adds_columns_and_a_term_in_which_its_order_counts():
+    """Each segment's gain on it; turned round, the same items say next to nothing more."""
+    plain, world = (
+        make_world(seed=1, num_users=20_000, contrast=1.0, positive_rate=0.1, history=length) for length in (0, 12)
+    )
+    (before, _), (columns, probability) = (draw(each, seed=1, chunk=0) for each in (plain, world))
+    assert all(np.array_equal(columns[name], values) for name, values in before.items() if name != "label")
+    assert probability.mean() == pytest.approx(0.1, rel=0.05)
+    vector, logit = world.item["vector"], np.log(probability / (1 - probability))
+    rows = np.flatnonzero((columns["num_items"] > 2) & (columns["segment"] == SEGMENTS.index("loyal")))
+    forward, backward = np.zeros((2, len(rows)))
+    for i, row in enumerate(rows):
+        history = columns["items"][row, : columns["num_items"][row]]
+        alike = vector[history] @ vector[columns["item"][row]]
+        weight = 0.5 ** np.arange(len(history))
+        forward[i], backward[i] = (alike[::-1] * weight).sum() / weight.sum(), (alike * weight).sum() / weight.sum()
+    both = np.stack([forward, backward, np.ones(len(rows))], axis=1) / world.items[1]
+    slope = np.linalg.lstsq(both, logit[rows], rcond=None)[0]
+    assert slope[0] == pytest.approx(STRENGTH * GAINS[1], rel=0.1)
+    assert abs(slope[1]) < 0.1 * slope[0]
+
+
 @pytest.mark.parametrize("contrast", [0.0, 0.5, 1.0])
 def test_the_slope_on_the_affinity_is_the_gain(contrast):
     world = make_world(seed=1, num_users=20_000, contrast=contrast, positive_rate=0.1)

@@ -1,5 +1,6 @@
 from functools import partial
 
+import pytest
 import torch
 
 from c2al.heads.additive import AddedLogits, Biases
@@ -9,6 +10,7 @@ from c2al.interaction.beside import BesideFMAttention
 from c2al.interaction.dlrm import DLRM
 from c2al.interaction.fm import FM
 from c2al.interaction.fm_attention import FMBlock
+from c2al.schema import DataError
 
 MADE = {"fm": FM, "dlrm": DLRM, "block": partial(FMBlock, out_tokens=2), "towers": Towers}
 
@@ -44,3 +46,8 @@ def test_sharing_takes_the_place_of_the_heads():
     assert isinstance(make_heads("towers", 6, num_heads=2, seed=0, make=make), Towers)
     _, heads = built({"interaction": "dlrm", "dim": 8, "heads": "nothing"}, "towers")
     assert isinstance(heads, Towers)
+
+
+def test_there_is_nothing_to_share_where_all_enters_the_logits():
+    with pytest.raises(DataError, match=r"value fm"):
+        built({"name": "fm", "interaction": "fm", "dim": 8, "heads": "towers"}, "towers")

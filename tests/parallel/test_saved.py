@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch import nn
-from torchrec.sparse.jagged_tensor import KeyedTensor
+from torchrec.sparse.jagged_tensor import JaggedTensor, KeyedTensor
 
 from c2al.cli import compose
 from c2al.model import TrainingModel
@@ -19,6 +19,7 @@ VARIANTS = {
     "two heads more": ["method=c2al"],
     "self-attention": [f"model.interaction.modules.self_attention={ATTENTION}"],
     "bf16": ["training.precision=bf16"],
+    "a sequence": ["model=sasrec"],
 }
 ROWS = 64
 
@@ -35,6 +36,19 @@ class Pooled(nn.Module):
         return KeyedTensor(keys=self.names, length_per_key=[self.dim] * len(self.names), values=values)
 
 
+class Unpooled(nn.Module):
+    """Real rows of zeros, three for each row of the batch."""
+
+    def __init__(self, names, dim):
+        super().__init__()
+        self.names, self.dim = names, dim
+
+    def forward(self, sparse):
+        lengths = torch.full((ROWS,), 3)
+        rows = torch.zeros(3 * ROWS, self.dim, requires_grad=True)
+        return {name: JaggedTensor(rows, lengths=lengths) for name in self.names}
+
+
 def built(words, schema):
     config = compose("config", words)
     heads = len(config.method.heads)
@@ -48,10 +62,13 @@ def test_as_many_bytes_as_a_forward_keeps(variant, tiny_rows):
     """To the byte in float32; under autocast the cast weights may be kept once more, less than 1 %."""
     schema = Schema.load(tiny_rows)
     model = built(VARIANTS[variant], schema)
-    counted = saved_bytes(model, batch_size=ROWS, num_dense=len(schema.dense), num_axes=1)
-    tables = find_tables(model)[1]
-    names = [name for config in tables.embedding_bag_configs() for name in config.feature_names]
-    model.ranker.embedding.tables = Pooled(names, tables.embedding_bag_configs()[0].embedding_dim)
+    ids = {"recent_categories": 3.0}
+    counted = saved_bytes(model, batch_size=ROWS, num_dense=len(schema.dense), num_axes=1, ids_per_row=ids)
+    embedding = model.ranker.embedding
+    names = [name for config in embedding.tables.embedding_bag_configs() for name in config.feature_names]
+    embedding.tables = Pooled(names, embedding.dim)
+    if embedding.sequences is not None:
+        embedding.sequences = Unpooled(["recent_categories"], embedding.dim)
     saved = SavedBytes(*model.parameters(), *model.buffers())
     with saved.counting():
         model(empty_batch(ROWS, names, num_dense=len(schema.dense), num_axes=1))
@@ -69,7 +86,7 @@ def test_the_model_stays_as_it_was(tiny_rows):
     ]
     assert counted[1] == 10_000 * counted[0]
     assert {name: id(parameter) for name, parameter in model.named_parameters()} == before
-    assert find_tables(model)[1].embedding_bag_configs()
+    assert find_tables(model)["ranker.embedding.tables"].embedding_bag_configs()
 
 
 def test_views_count_once():

@@ -62,7 +62,7 @@ def test_all_ranks_hold_tables(worlds):
 def test_tables_are_found_by_their_path():
     tables = embedding_tables(sharded_world.COLUMNS, dim=8)
     model = nn.ModuleDict({"ranker": nn.ModuleDict({"embedding": FeatureTokens(tables, None)})})
-    assert find_tables(model) == ("ranker.embedding.tables", tables)
+    assert find_tables(model) == {"ranker.embedding.tables": tables}
     assert tables.embedding_bags["table_type"].weight.device == torch.device("meta")
 
 

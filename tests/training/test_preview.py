@@ -108,6 +108,26 @@ def test_ids_of_a_row_count():
     assert many.heaviest > few.heaviest
 
 
+HISTORY = ("model=sasrec", "data=parquet", "model.sequences={tags:20}", "model.target=user")
+
+
+def test_a_sequence_is_planned_with_its_rows_unpooled():
+    """Each id's row travels, not their sum: 11 ids more are 11 rows of 64 numbers more, there, back, and sent."""
+    few, many = (planner(*HISTORY, "parallel=row_wise", f"ids_per_row.tags={ids}").preview() for ids in (1, 12))
+    tags = next(table for table in many.report()["tables"] if table["table"] == "tags")
+    assert tags["sequence"]
+    assert many.step_ms > few.step_ms
+    assert many.memory[0].activations - few.memory[0].activations >= 11 * 4096 * 64 * 4 * 3
+
+
+def test_plans_that_sequences_cannot_have_are_refused_last():
+    own = planner(*HISTORY, memory_gib=400)
+    lines = {line["sharding"]: line for line in own.compare(own.comparable)["plans"]}
+    refused = {name for name, line in lines.items() if "refused" in line}
+    assert refused == {"data_parallel", "grid", "table_row_wise", "table_column_wise"}
+    assert all("column tags" in lines[name]["refused"] for name in refused)
+
+
 def test_rows_of_a_step_count_but_tables_do_not_grow():
     small, large = (planner(f"training.batch_size={rows}", "method=c2al").preview().memory[0] for rows in (1024, 8192))
     assert large.activations == pytest.approx(8 * small.activations, rel=0.01)
@@ -133,7 +153,11 @@ def one_rank():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", [[], ["model.dim=64"], ["method=c2al", *runs.PAIR]], ids=["dhen", "wide", "c2al"])
+@pytest.mark.parametrize(
+    "words",
+    [[], ["model.dim=64"], ["method=c2al", *runs.PAIR], ["model=sasrec"]],
+    ids=["dhen", "wide", "c2al", "sasrec"],
+)
 def test_a_step_holds_what_was_said(words, tiny_rows, one_rank):
     """A real step of 1,024 rows: tables and Adam to the byte, what the step adds within a fifth, and never less."""
     words = [f"data.path={tiny_rows}", "training.batch_size=1024", "parallel.device=cpu", *words]
