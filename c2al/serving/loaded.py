@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from c2al.schema import DataError
 from c2al.serving.batching import Batcher
-from c2al.serving.calibration import probabilities
+from c2al.serving.calibration import chosen, probabilities
 from c2al.serving.encode import Encoder
 from c2al.serving.gauges import Gauges
 from c2al.serving.inputs import Bags, Inputs
@@ -38,7 +38,9 @@ class Loaded:
         self.checksum: str = artefact.manifest["checksum"]
         given = {name: choice for name, choice in settings.policy.items() if choice is not None}
         self.policy: dict[str, str] = {**artefact.manifest["policy"], **given}
-        self.calibration = _calibration(settings.calibration, artefact.manifest["calibration"])
+        self.calibration: Mapping[str, Any] = artefact.manifest["calibration"]
+        if settings.calibration is not None:
+            self.calibration = chosen(settings.calibration, kept=settings.kept, scores=settings.scores)
         self._encoders = {
             prepared: Encoder(artefact.schema, artefact.columns, artefact.vocabulary, self.policy, prepared=prepared)
             for prepared in (False, True)
@@ -162,12 +164,6 @@ def full(num: int) -> RefusalError:
     """503: as many requests are in hand as may be."""
     remedy = "try again after Retry-After seconds; or serve with a longer queue, or more processes"
     return RefusalError(503, "the queue is full", value=num, remedy=remedy, reason="queue", headers=LATER)
-
-
-def _calibration(given: Any, own: Mapping[str, Any]) -> Mapping[str, Any]:
-    if given is None:
-        return own
-    return {"kind": given} if isinstance(given, str) else given
 
 
 def _check_texts(name: str, column: pa.ChunkedArray) -> None:

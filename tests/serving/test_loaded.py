@@ -181,5 +181,11 @@ def test_calibration_of_the_model_and_of_the_command_line(artefact):
         np.testing.assert_allclose(found["probabilities"], sigmoid(found["logits"]), rtol=1e-6)
         assert (await client.http.get("/model")).json()["calibration"] == {"kind": "none"}
 
+    async def sampling(client: Client) -> None:
+        found = (await client.score(ROWS, "?logits=true")).json()
+        expected = sigmoid(np.array(found["logits"]) + np.log(0.01))
+        np.testing.assert_allclose(found["probabilities"], expected, rtol=1e-6)
+
     served(own, artefact)
     served(none, artefact, settings=Settings(calibration="none"))
+    served(sampling, artefact, settings=Settings(calibration="sampling", kept=0.01))
