@@ -27,7 +27,7 @@ from torch import nn
 
 from benchmarks.record import record
 from benchmarks.rows import Ids, write_rows
-from benchmarks.serving_lines import serving_table
+from benchmarks.latency_lines import latency_table
 from benchmarks.shapes import JOURNEY_LONGEST_BAG, schema
 from c2al.cli import compose
 from c2al.parallel import ranks as process_group
@@ -109,7 +109,7 @@ def main(words: list[str] | None = None) -> None:
             found[name] |= {"file_bytes": Path(path).stat().st_size, "memory_bytes": _memory(path)}
     ratios = {form: _ratios(found, form) for form in dict.fromkeys(name.rpartition(" ")[0] for name in cells)}
     payload = {"settings": vars(settings), "cells": _told(found), "ratios": ratios}
-    Console(width=200).print(serving_table(payload))
+    Console(width=200).print(latency_table(payload))
     print(record("serving", payload))
 
 

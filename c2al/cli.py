@@ -24,6 +24,7 @@ VERBS = {  # verb: (what it does, its config in conf/)
     "study": ("baseline, discovery, arms × seeds, a verdict per cohort: experiment=demo", "study"),
     "checkpoint": ("what the checkpoints of a run, a folder or a URL hold: checkpoint show DIR", None),
     "report": ("report.html of a study again: study=DIR", "report"),
+    "score": ("rows to probabilities: model=model.pt2 data=DIR to=scores.parquet", "score"),
     "serve": ("a model behind HTTP, JSON or Arrow, until SIGTERM: model=model.pt2 port=8080", "serve"),
     "export": ("a run's checkpoint to one file that scores: run=DIR to=model.pt2", "export"),
 }
@@ -44,6 +45,7 @@ OPEN = (  # mappings whose keys are the user's
     *("ids_per_row", "parallel.bandwidths", "parallel.tables.", "model.dims.", "training.sparse.tables."),
 )
 ALIASES = {"prepare": {"from": "folder"}, "serve": {"model": "artefact"}}  # names that Python or a group of conf/ has
+ALIASES["score"] = {"model": "artefact", "data": "rows"}
 CONF = Path(str(files("c2al.conf")))
 
 

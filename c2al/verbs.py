@@ -109,12 +109,13 @@ def find_pairs(
 
 def plan(config: Any) -> int:
     """Preview a sharding plan, or compare several, without starting a rank. Exit status 2 where it does not fit."""
+    from c2al.analysis.plan_files import files_of, write_plan
     from c2al.analysis.plan_table import comparison_table, comparison_words, plan_tables, plan_words
     from c2al.parallel.quiet import silence
     from c2al.training.preview import Planner
 
     silence()
-    files = _plan_files(config.to)
+    files = files_of(config.to)
     ensure_data(config)
     planner = Planner(config, Schema.load(config.data.path))
     if config.compare:
@@ -122,42 +123,13 @@ def plan(config: Any) -> int:
         Console().print(comparison_table(found))
         for line in comparison_words(found):
             print(line)
-        _write_plan(files, found)
+        write_plan(files, found)
         return 0 if any(line["fits"] for line in found["plans"]) else 2
     report = planner.report()
     Console().print(plan_tables(report))
     print("\n".join(plan_words(report)))
-    _write_plan(files, report)
+    write_plan(files, report)
     return 0 if report["fits"] else 2
-
-
-def _plan_files(to: Any) -> list[Path]:
-    files = [Path(each) for each in ([to] if isinstance(to, str) else to or [])]
-    for file in files:
-        if file.suffix not in (".json", ".png"):
-            raise DataError(
-                "a plan goes to .json or .png", file=str(file), remedy="to=plan.png, or to=[plan.json,plan.png]"
-            )
-    return files
-
-
-def _write_plan(files: Sequence[Path], report: dict[str, Any]) -> None:
-    import json
-
-    from c2al.analysis.plan_picture import draw, draw_comparison
-
-    for file in files:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_name(f"{file.name}.partial")
-        with partial.open("wb") as opened:
-            if file.suffix == ".json":
-                opened.write(json.dumps(report, indent=1).encode())
-            elif "plans" in report:
-                draw_comparison(opened, report)
-            else:
-                draw(opened, report)
-        partial.rename(file)
-        print(file)
 
 
 def checkpoint(words: Sequence[str]) -> int:
@@ -245,6 +217,18 @@ def report(config: Any) -> int:
     found = json.loads(path.read_text())
     Console().print(terminal_table(found))
     print(f"{write_report(found, config.study)}\n{write_markdown(found, config.study)}")
+    return 0
+
+
+def score(config: Any) -> int:
+    """Rows to probabilities by a served file; metrics where the rows have labels."""
+    from c2al.serving.score import run, words
+
+    with PrepareBar("score") as bar:
+        found = run(config, bar.update)
+    if found.metrics is not None:
+        print_metrics({config.split or config.rows: found.metrics})
+    print("\n".join(words(found, config.to)))
     return 0
 
 

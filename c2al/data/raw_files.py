@@ -5,6 +5,7 @@ becomes its values; integers of different width, integers and floats, and null c
 files; a column that some files lack is null there.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO
@@ -54,7 +55,7 @@ class RawFile:
 
 
 class RawFiles:
-    """The files below ``folder`` (or the one file there), in order of their names; ``skip`` is left out."""
+    """The files below ``folder`` (or the one there, or those of a pattern with *), by name; ``skip`` is left out."""
 
     def __init__(self, folder: str, *, skip: str | None = None) -> None:
         self.folder = folder
@@ -141,9 +142,11 @@ class RawFiles:
         return pa.table(dict(zip(columns, arrays, strict=True)))
 
 
-def _found(folder: str, skip: str | None) -> list[tuple[str, dict[str, str], str | None]]:
+def _found(folder: str, skip: str | None) -> Sequence[tuple[str, dict[str, str], str | None]]:
     """(path, key=value folders, split folder) of every data file."""
     files, root = fsspec.url_to_fs(folder.rstrip("/"))
+    if any(sign in root for sign in "*?[") and not files.exists(root):
+        return _matching(files, root, folder)
     if not files.exists(root):
         raise DataError("no such file or folder", file=folder, remedy="mend the path")
     if files.isfile(root):
@@ -161,6 +164,19 @@ def _found(folder: str, skip: str | None) -> list[tuple[str, dict[str, str], str
         raise DataError(f"no file that ends in {', '.join(ENDINGS)}", file=folder, remedy="mend the path")
     if len({split is None for *_, split in found}) > 1:
         found = [(path, partitions, None) for path, partitions, _ in found]
+    return found
+
+
+def _matching(files: fsspec.AbstractFileSystem, pattern: str, said: str) -> list[tuple[str, dict[str, str], None]]:
+    """The data files that a pattern finds, and their key=value folders from its first * on."""
+    fixed = re.split(r"[*?\[]", pattern)[0].rpartition("/")[0]
+    found = []
+    for path in sorted(path for path in files.glob(pattern) if path.endswith(ENDINGS) and files.isfile(path)):
+        folders = path[len(fixed) :].split("/")[:-1]
+        found.append((files.unstrip_protocol(path), dict(part.split("=", 1) for part in folders if "=" in part), None))
+    if not found:
+        remedy = f"mend the pattern, or the path; files end in {', '.join(ENDINGS)}"
+        raise DataError("no data file of that pattern", file=said, remedy=remedy)
     return found
 
 

@@ -114,4 +114,5 @@ def _no_such_id(column: str, value: int, num_rows: int, file: str) -> DataError:
 
 def _schema(raw: Mapping[str, Any]) -> Schema:
     sparse = tuple(SparseColumn(**column) for column in raw["sparse"])
-    return Schema(raw["name"], raw["label"], sparse, tuple(DenseColumn(**column) for column in raw["dense"]))
+    dense = tuple(DenseColumn(**column) for column in raw["dense"])
+    return Schema(raw["name"], raw["label"], sparse, dense, weight=raw.get("weight"), unit=raw.get("unit"))

@@ -30,14 +30,21 @@ MOST_KNOTS = 1000
 
 def probabilities(logit_B: np.ndarray, calibration: Mapping[str, Any]) -> np.ndarray:
     """Float64, in the order of the logits."""
+    return sigmoid(calibrated_logits(logit_B, calibration))
+
+
+def calibrated_logits(logit_B: np.ndarray, calibration: Mapping[str, Any]) -> np.ndarray:
+    """Log-odds of the calibrated probabilities, float64."""
     logit_B = np.asarray(logit_B, np.float64)
     kind = calibration.get("kind")
+    if kind == "none":
+        return logit_B
+    if kind == "sampling":
+        return logit_B + math.log(checked_kept(calibration["kept"]))
     if kind == "isotonic":
-        found = np.interp(logit_B, calibration["logit"], calibration["probability"])
-        return np.where(np.isnan(logit_B), np.nan, found)
-    if kind not in KINDS:
-        raise DataError("no such calibration", value=kind, remedy=f"one of {', '.join(KINDS)}")
-    return sigmoid(logit_B + (math.log(checked_kept(calibration["kept"])) if kind == "sampling" else 0.0))
+        p = np.interp(logit_B, calibration["logit"], calibration["probability"])
+        return np.where(np.isnan(logit_B), np.nan, np.log(p) - np.log1p(-p))
+    raise DataError("no such calibration", value=kind, remedy=f"one of {', '.join(KINDS)}")
 
 
 def sigmoid(logit_B: np.ndarray) -> np.ndarray:

@@ -61,8 +61,16 @@ class Encoder:
         names = [column.name if self.prepared else column.raw for column in sparse]
         return list(dict.fromkeys([*(column.name for column in self.dense), *names]))
 
+    def check_columns(self, names: Sequence[str], file: str) -> None:
+        """A DataError with the nearest name where a file of columns ``names`` lacks one that may not be missing."""
+        for name in self.columns:
+            if name not in names and self.policy["missing"] == "error":
+                remedy = f"{_nearest(name, tuple(names))}; or say missing=default, which takes it as null"
+                raise DataError("column missing", file=file, column=name, remedy=remedy)
+
     def __call__(self, table: pa.Table, *, file: str, first_row: int = 0) -> Inputs:
         """The rows encoded; a DataError names file, column, row (from ``first_row`` on) and value."""
+        self.check_columns(table.column_names, file)
         rows = _Rows(table, file, first_row, self.policy)
         dense = [self._numbers(column, rows) for column in self.dense]
         single = [self._ids(column, rows) for column in self.single]
@@ -84,7 +92,7 @@ class Encoder:
             with np.errstate(over="ignore"):
                 numbers = numbers.astype(np.float32)
         known = np.isfinite(numbers)
-        rows.refuse_nulls(column.name, ~known)
+        rows.refuse_nulls(column.name, ~known, what="no finite number")
         return np.where(known, numbers, np.float32(0)) if self.prepared else normalized(numbers, column)
 
     def _ids(self, column: SparseColumn, rows: "_Rows") -> np.ndarray:
@@ -179,11 +187,8 @@ class _Rows:
             found = self.table.column(name)
             whole = found.chunk(0) if found.num_chunks == 1 else found.combine_chunks()
             return pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole
-        if count or self.policy["missing"] == "error":
-            problem = "column there twice" if count else "column missing"
-            remedy = "rename one of them" if count else _nearest(name, tuple(self.table.column_names))
-            remedy += "" if count else "; or say missing=default, which takes it as null"
-            raise DataError(problem, file=self.file, column=name, remedy=remedy)
+        if count:
+            raise DataError("column there twice", file=self.file, column=name, remedy="rename one of them")
         return None
 
     def plain(self, name: str) -> pa.Array | None:
@@ -193,10 +198,10 @@ class _Rows:
             return values
         return values.cast(kind)
 
-    def refuse_nulls(self, name: str, null_B: np.ndarray) -> None:
+    def refuse_nulls(self, name: str, null_B: np.ndarray, what: str = "null") -> None:
         """A DataError at the first null, where the policy has it so."""
         if self.policy["null"] == "error" and null_B.any():
-            raise self._fault("null, or no finite number,", name, int(null_B.argmax()), "null", "null")
+            raise self._fault(what, name, int(null_B.argmax()), None, "null")
 
     def refuse(self, name: str, found: _Found, values: pa.Array, row_V: np.ndarray | None = None) -> None:
         """A DataError at the first null or unknown value, where the policy has it so."""

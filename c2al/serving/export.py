@@ -203,7 +203,7 @@ def _described(saved: SavedRun, model: ServedModel, placed: Sequence[SparseInput
 
 def _jsonable(schema: Schema) -> dict[str, Any]:
     kept = asdict(schema)
-    return {key: kept[key] for key in ("name", "label", "sparse", "dense")}
+    return {key: kept[key] for key in ("name", "label", "weight", "unit", "sparse", "dense")}
 
 
 def _write_vocabularies(writer: Writer, saved: SavedRun) -> None:

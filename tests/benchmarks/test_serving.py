@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from benchmarks import page, serving
-from benchmarks.serving_lines import serving_markdown
+from benchmarks.latency_lines import latency_markdown
 from c2al.serving.artefact import open_artefact
 from c2al.serving.export import export, model_of
 from c2al.serving.triton import random_inputs
@@ -29,7 +29,7 @@ def test_a_small_one(tiny_rows, tmp_path, monkeypatch, capsys):
     about = {"hardware": {"processor": "p", "cores": 2}, "versions": {"torch": "2"}, "date": "2026-01-01T00:00:00"}
     (tmp_path / "serving.json").write_text(json.dumps(found | about | {"what": "serving"}))
     assert "C2AL : baseline" in page.section(tmp_path / "serving.json", beside=Path())
-    assert "| eager fp32 c2al |" in serving_markdown(found | about)
+    assert "| eager fp32 c2al |" in latency_markdown(found | about)
 
 
 def _kept(folder: Path, what: str, payload: dict) -> Path:

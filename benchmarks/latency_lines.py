@@ -40,7 +40,7 @@ def _ratio_rows(found: Mapping[str, Any]) -> list[list[str]]:
     return lines
 
 
-def serving_table(found: Mapping[str, Any]) -> Table:
+def latency_table(found: Mapping[str, Any]) -> Table:
     """One line a cell."""
     table = Table(*_head(found), title="Latency by rows in a call, on one process")
     for line in _rows(found):
@@ -48,7 +48,7 @@ def serving_table(found: Mapping[str, Any]) -> Table:
     return table
 
 
-def serving_markdown(found: Mapping[str, Any]) -> str:
+def latency_markdown(found: Mapping[str, Any]) -> str:
     """The same, the ratios, and with where and how it was measured."""
     hardware, settings = found["hardware"], found["settings"]
     machine = f"{hardware.get('gpu', hardware['processor'])}, {hardware['cores']} cores"
