@@ -25,9 +25,9 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from benchmarks.latency_lines import latency_table
 from benchmarks.record import record
 from benchmarks.rows import Ids, write_rows
-from benchmarks.latency_lines import latency_table
 from benchmarks.shapes import JOURNEY_LONGEST_BAG, schema
 from c2al.cli import compose
 from c2al.parallel import ranks as process_group

@@ -23,9 +23,9 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
+from benchmarks.load_lines import load_table
 from benchmarks.record import record
 from benchmarks.serving_clients import Answers, Clients, Request
-from benchmarks.load_lines import load_table
 from benchmarks.serving_rows import Rows, body
 
 BODIES = 8  # different ones in turn
