@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,11 +12,11 @@ import pyarrow.compute as pc
 
 from c2al.schema import DataError
 from c2al.serving.batching import Batcher
-from c2al.serving.calibration import probabilities
+from c2al.serving.calibration import chosen, probabilities
 from c2al.serving.encode import Encoder
 from c2al.serving.gauges import Gauges
 from c2al.serving.inputs import Bags, Inputs
-from c2al.serving.json_rows import Kind
+from c2al.serving.json_rows import Kind, table_of
 from c2al.serving.refusals import RefusalError
 from c2al.serving.service_settings import Settings
 
@@ -38,11 +38,14 @@ class Loaded:
         self.checksum: str = artefact.manifest["checksum"]
         given = {name: choice for name, choice in settings.policy.items() if choice is not None}
         self.policy: dict[str, str] = {**artefact.manifest["policy"], **given}
-        self.calibration = _calibration(settings.calibration, artefact.manifest["calibration"])
+        self.calibration: Mapping[str, Any] = artefact.manifest["calibration"]
+        if settings.calibration is not None:
+            self.calibration = chosen(settings.calibration, kept=settings.kept, scores=settings.scores)
         self._encoders = {
             prepared: Encoder(artefact.schema, artefact.columns, artefact.vocabulary, self.policy, prepared=prepared)
             for prepared in (False, True)
         }
+        self._warm()
         self._try()
         self.batcher = Batcher(artefact, settings.batches, under_way=under_way, observe=gauges.ran)
 
@@ -67,6 +70,14 @@ class Loaded:
     def probabilities(self, logit_B: np.ndarray) -> np.ndarray:
         """Calibrated."""
         return probabilities(logit_B, self.calibration)
+
+    def _warm(self) -> None:
+        """Encode rows of nulls: what pyarrow imports at its first use, pandas among it, takes seconds."""
+        for prepared in (False, True):
+            rows = {"rows": [dict.fromkeys(self.names(prepared))]}
+            table = table_of(rows, self.kinds(prepared), missing="error", most_rows=1)
+            with suppress(DataError):  # where the policy refuses nulls
+                self.encode(table, prepared)
 
     def _try(self) -> None:
         """One row and two, of unknown values: what cannot score them never serves."""
@@ -153,12 +164,6 @@ def full(num: int) -> RefusalError:
     """503: as many requests are in hand as may be."""
     remedy = "try again after Retry-After seconds; or serve with a longer queue, or more processes"
     return RefusalError(503, "the queue is full", value=num, remedy=remedy, reason="queue", headers=LATER)
-
-
-def _calibration(given: Any, own: Mapping[str, Any]) -> Mapping[str, Any]:
-    if given is None:
-        return own
-    return {"kind": given} if isinstance(given, str) else given
 
 
 def _check_texts(name: str, column: pa.ChunkedArray) -> None:

@@ -23,6 +23,7 @@ from c2al.serving.service_settings import Settings
 
 try:
     import uvicorn
+    from prometheus_client import disable_created_metrics
 
     from c2al.serving.service import Service, make_app
 except ModuleNotFoundError as error:
@@ -45,6 +46,7 @@ def run(config: Mapping[str, Any]) -> int:
 def serve(settings: Settings, open_model: "Callable[[], Artefact] | None" = None) -> int:
     """Serve until a signal; exit status 0. DataError where the port is taken or the first model cannot be opened."""
     _log_to_stderr(settings.log_level)
+    disable_created_metrics()
     bound = _bound(settings.host, settings.port)
     if settings.threads is not None:
         os.environ["OMP_NUM_THREADS"] = str(settings.threads)  # before torch is imported

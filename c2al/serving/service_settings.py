@@ -6,6 +6,7 @@ from typing import Any
 
 from c2al.schema import DataError
 from c2al.serving.batching import Limits
+from c2al.serving.calibration import KINDS
 
 POLICY = {"unknown": ("zero", "error"), "null": ("zero", "error"), "missing": ("error", "default")}
 LEVELS = ("debug", "info", "warning", "error")
@@ -25,7 +26,9 @@ class Settings:
     max_wait_ms: float = 2.0
     queue: int = 256
     threads: int | None = None
-    calibration: Any = None
+    calibration: str | None = None
+    kept: float | None = None
+    scores: str | None = None
     policy: Mapping[str, str | None] = field(default_factory=dict)
     unknown_columns: str = "error"
     reload_token: str | None = None
@@ -42,9 +45,7 @@ class Settings:
         self._check("log_level", self.log_level in LEVELS, f"one of {', '.join(LEVELS)}")
         token = self.reload_token
         self._check("reload_token", token is None or len(str(token)) >= 8, "8 characters at least")
-        kind = self.calibration.get("kind") if isinstance(self.calibration, Mapping) else self.calibration
-        remedy = "null for the model's own, none, or {kind: sampling, kept: 0.01}"
-        self._check("calibration", kind in ("none", "sampling", "isotonic") or self.calibration is None, remedy)
+        self._check("calibration", self.calibration in (None, *KINDS), f"one of {', '.join(KINDS)}, null: the model's")
         for name, choice in self.policy.items():
             known = POLICY.get(str(name), ())
             if choice is not None and choice not in known:

@@ -7,6 +7,7 @@ import json
 import sys
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,8 @@ class FakeArtefact:
         self.manifest: dict[str, Any] = {
             **{"format": 1, "kind": "export", "dtype": "float32", "device": "cpu", "name": "fake", "made_at": "2026"},
             **{"versions": {"c2al": "0"}, "config": {"secret": "place"}, "metrics": {"ne": 0.8}, "records": []},
-            **{"schema": {"label": "clicked"}, "parity": {"worst": 0.0}, "calibration": {"kind": "none"}},
+            **{"schema": {part: [asdict(each) for each in getattr(SCHEMA, part)] for part in ("dense", "sparse")}},
+            **{"parity": {"worst": 0.0}, "calibration": {"kind": "none"}},
             **{"policy": {"unknown": "zero", "null": "zero", "missing": "error"}, "checksum": checksum},
         }
 

@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 from prometheus_client.parser import text_string_to_metric_families
 
 from c2al.serving.gauges import Gauges
@@ -26,3 +29,11 @@ def test_two_services_do_not_share():
     one, other = Gauges(lambda: 0, lambda: 0), Gauges(lambda: 0, lambda: 0)
     one.rows.inc(7)
     assert (read(one)["c2al_rows_total"], read(other)["c2al_rows_total"]) == (7, 0)
+
+
+def test_the_page_names_all_of_them_and_no_other():
+    page = (Path(__file__).parents[2] / "docs/http.md").read_text(encoding="utf-8")
+    named = {name.removesuffix("_total").removesuffix("_info") for name in re.findall(r"`(c2al_[a-z_]+)", page)}
+    families = text_string_to_metric_families(Gauges(lambda: 0, lambda: 0).text().decode())
+    own = {family.name.removesuffix("_info") for family in families if family.name.startswith("c2al")}
+    assert named == {name for name in own if not name.endswith("_created")}

@@ -1,5 +1,6 @@
 import asyncio
 import threading
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,8 +8,8 @@ import pytest
 
 from c2al.schema import DataError
 from c2al.serving.service_settings import Settings
-from tests.serving.fake_model import FakeArtefact
-from tests.serving.http_client import ROWS, TIMEOUT_S, Client, served
+from tests.serving.fake_model import SCHEMA, FakeArtefact
+from tests.serving.http_client import ROWS, TIMEOUT_S, Client, served, sigmoid
 
 
 @pytest.fixture
@@ -131,3 +132,60 @@ def test_one_reload_at_a_time(artefact):
         assert (await first).json()["model"] == "new"
 
     served(program, opener, settings=Settings(reload_token="let me in please"))
+
+
+def test_nulls_that_are_refused_do_not_keep_it_from_serving(artefact):
+    async def program(client: Client) -> None:
+        answer = await client.score([ROWS[0], ROWS[1]])
+        assert answer.status_code == 422
+        assert (answer.json()["error"]["row"], answer.json()["error"]["column"]) == (1, "age")
+        assert (await client.score([ROWS[0]])).status_code == 200
+
+    served(program, artefact, settings=Settings(policy={"null": "error"}))
+
+
+def test_unknown_values_and_ids_beyond_the_table_follow_the_policy(artefact):
+    async def refused(client: Client) -> None:
+        answer = await client.score([ROWS[0], ROWS[0] | {"country": "nowhere"}])
+        assert (answer.status_code, answer.json()["error"]["row"]) == (422, 1)
+        prepared = {"age": 0.5, "country": 4, "city": 8, "seen": [1, 4]}
+        answer = await client.score([prepared], "?prepared=true")
+        assert (answer.status_code, answer.json()["error"]["value"]) == (422, 4)
+
+    served(refused, artefact, settings=Settings(policy={"unknown": "error"}))
+
+
+def test_raw_columns_have_their_raw_names_and_times_their_parts(artefact):
+    sparse = (replace(SCHEMA.sparse[0], vocabulary=None, num_rows=25, source="time", part="hour", hashed=True),)
+    artefact.schema = replace(SCHEMA, sparse=(*sparse, *SCHEMA.sparse[1:]))
+
+    async def program(client: Client) -> None:
+        rows = [{"age": 50, "time": time, "city": None, "seen": []} for time in ("2026-01-05T07:30:00", 1767598200)]
+        answer = await client.score({"rows": rows[:1]}, "?logits=1")
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["logits"] == (await client.score({"rows": rows[1:]}, "?logits=1")).json()["logits"]
+        assert (await client.http.get("/health")).json()["columns"] == ["age", "time", "city", "seen"]
+        assert (await client.score([{"age": 1, "country": 2, "city": 3, "seen": []}], "?prepared=1")).status_code == 200
+
+    served(program, artefact)
+
+
+def test_calibration_of_the_model_and_of_the_command_line(artefact):
+    artefact.manifest["calibration"] = {"kind": "isotonic", "logit": [-1.0, 1.0], "probability": [0.25, 0.25]}
+
+    async def own(client: Client) -> None:
+        assert (await client.score(ROWS)).json()["probabilities"] == [0.25] * 3
+
+    async def none(client: Client) -> None:
+        found = (await client.score(ROWS, "?logits=true")).json()
+        np.testing.assert_allclose(found["probabilities"], sigmoid(found["logits"]), rtol=1e-6)
+        assert (await client.http.get("/model")).json()["calibration"] == {"kind": "none"}
+
+    async def sampling(client: Client) -> None:
+        found = (await client.score(ROWS, "?logits=true")).json()
+        expected = sigmoid(np.array(found["logits"]) + np.log(0.01))
+        np.testing.assert_allclose(found["probabilities"], expected, rtol=1e-6)
+
+    served(own, artefact)
+    served(none, artefact, settings=Settings(calibration="none"))
+    served(sampling, artefact, settings=Settings(calibration="sampling", kept=0.01))
