@@ -1,4 +1,4 @@
-"""Results of ``sharding_plans``, ``scaling``, ``architectures``, ``serving_load`` as Markdown; into a page, or printed.
+"""Results of the benchmarks that have a page, as Markdown with their pictures; into that page, or printed.
 
     python -m benchmarks.page benchmarks/results/sharding_plans_*.json benchmarks/results/scaling_*.json
     python -m benchmarks.page benchmarks/results/sharding_plans_*.json --into docs/benchmarks.md
@@ -12,9 +12,10 @@ import os
 from pathlib import Path
 
 from benchmarks.architecture_lines import architecture_markdown
+from benchmarks.latency_lines import latency_markdown
+from benchmarks.load_lines import load_markdown
 from benchmarks.plan_lines import markdown
 from benchmarks.scaling_lines import scaling_markdown
-from benchmarks.serving_lines import serving_markdown
 
 START, END = "<!-- results -->", "<!-- end of results -->"
 
@@ -24,8 +25,10 @@ def section(path: Path, *, beside: Path) -> str:
     found = json.loads(path.read_text())
     if found["what"] == "architectures":
         return architecture_markdown(found)
-    if found["what"].startswith("serving"):
-        return serving_markdown(found)
+    if found["what"] == "serving":
+        return latency_markdown(found)
+    if found["what"].startswith("serving_load"):
+        return load_markdown(found)
     kind = "Scaling" if found["what"].startswith("scaling") else "Plans"
     picture = os.path.relpath(path.with_suffix(".png"), beside)
     shown = f"![{found['what']}]({picture})\n\n" if path.with_suffix(".png").exists() else ""

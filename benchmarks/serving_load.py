@@ -23,9 +23,9 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
+from benchmarks.load_lines import load_table
 from benchmarks.record import record
 from benchmarks.serving_clients import Answers, Clients, Request
-from benchmarks.serving_lines import serving_table
 from benchmarks.serving_rows import Rows, body
 
 BODIES = 8  # different ones in turn
@@ -49,7 +49,7 @@ def main(words: list[str] | None = None) -> None:
     kept = ("name", "kind", "dtype", "device", "checksum")
     payload = {"settings": vars(asked) | {"prepared": rows.prepared}, "cases": cases}
     payload["model"] = {key: about.get(key) for key in kept} | {"columns": columns_of(about["schema"])}
-    Console().print(serving_table(payload))
+    Console().print(load_table(payload))
     if asked.record:
         print(record("serving_load", payload))
 

@@ -8,6 +8,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from c2al.parallel.endings import full_disk
 from c2al.schema import DataError
 
 
@@ -55,8 +56,11 @@ def scores_file(to: str) -> Iterator[Growing]:
             yield growing
             growing.finish()
         files.mv(partial, target)
-    except BaseException:
+    except BaseException as error:
         growing.abandon()
         if files.exists(partial):
             files.rm(partial)
+        if full_disk(error):
+            remedy = "free disk space, or choose another to=…"
+            raise DataError("the disk is full or cannot be written", file=to, remedy=remedy) from error
         raise

@@ -82,6 +82,29 @@ def test_the_candidate_reads_the_history():
     assert not torch.allclose(made(x_BFD), other(x_BFD), atol=1e-4)
 
 
+def test_it_learns_that_the_latest_one_counts():
+    """Labels say whether the candidate is like the latest item; the same items turned round say nothing."""
+    made, random = model().train(), torch.Generator().manual_seed(1)
+    head = torch.nn.Linear(made.out_features, 1)
+    adam = torch.optim.Adam([*made.parameters(), *head.parameters()], lr=3e-3)
+
+    def draw(num: int) -> tuple[torch.Tensor, torch.Tensor]:
+        x_BFD = torch.randn(num, OTHERS + PLACES, DIM, generator=random)
+        return x_BFD, (x_BFD[:, -1] * x_BFD[:, 1]).sum(-1) > 0
+
+    for _ in range(100):
+        x_BFD, label_B = draw(256)
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(head(made(x_BFD))[:, 0], label_B.float())
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    x_BFD, label_B = draw(2000)
+    turned = torch.cat([x_BFD[:, :OTHERS], x_BFD[:, OTHERS:].flip(1)], dim=1)
+    right, by_chance = (float(((head(made(x))[:, 0] > 0) == label_B).float().mean()) for x in (x_BFD, turned))
+    assert right > 0.8
+    assert 0.45 < by_chance < 0.55
+
+
 def test_attention_is_there_to_be_looked_at():
     made, weights = model(), []
     paths = [name for name, _ in made.named_modules() if name.endswith(".attention") or name == "target_attention"]

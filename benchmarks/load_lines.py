@@ -23,7 +23,7 @@ COLUMNS: dict[str, Callable[[Case], str]] = {
 }
 
 
-def serving_table(found: Mapping[str, Any]) -> Table:
+def load_table(found: Mapping[str, Any]) -> Table:
     """One line a case."""
     table = Table("form", title=_about(found), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in COLUMNS:
@@ -33,7 +33,7 @@ def serving_table(found: Mapping[str, Any]) -> Table:
     return table
 
 
-def serving_markdown(found: Mapping[str, Any]) -> str:
+def load_markdown(found: Mapping[str, Any]) -> str:
     """The same, with where and how it was measured."""
     hardware, settings = found["hardware"], found["settings"]
     machine = f"{hardware.get('gpu', hardware['processor'])}, {hardware['cores']} cores that the clients share"
