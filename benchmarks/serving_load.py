@@ -1,8 +1,8 @@
 """What ``c2al serve`` stands: requests and rows per second, latencies, and how large the batches become.
 
-    python -m benchmarks.serving_load --model model.pt2
-    python -m benchmarks.serving_load --model model.pt2 --seconds 10 --serve threads=1 max_wait_ms=0
-    python -m benchmarks.serving_load --url http://127.0.0.1:8080       # one that runs already: rows are prepared ones
+    python -m benchmarks.serving_load model=model.pt2
+    python -m benchmarks.serving_load model=model.pt2 --seconds 10 --serve threads=1 max_wait_ms=0
+    python -m benchmarks.serving_load url=http://127.0.0.1:8080       # one that runs already: rows are prepared ones
 
 Loopback, closed loop: each client sends its next request when it has its answer, so latencies under more load than is
 answered are not seen. Clients take their share of the same cores. Rows are drawn at random from the vocabularies.
@@ -68,7 +68,8 @@ def _settings(words: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--processes", type=int, default=2, help="that the clients are threads of")
     parser.add_argument("--no-record", dest="record", action="store_false", help="write no file")
-    return parser.parse_args(words)
+    given = sys.argv[1:] if words is None else words
+    return parser.parse_args([f"--{word}" if word.startswith(("model=", "url=")) else word for word in given])
 
 
 @contextlib.contextmanager

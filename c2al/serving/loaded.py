@@ -62,10 +62,16 @@ class Loaded:
         return kinds
 
     def encode(self, table: pa.Table, prepared: bool) -> Inputs:
-        """Rows as the model reads them."""
+        """Rows as the model reads them; a DataError also for types that Arrow itself can make nothing of there."""
         for name in table.column_names:
             _check_texts(name, table.column(name))
-        return self._encoders[prepared](table, file=FILE)
+        try:
+            return self._encoders[prepared](table, file=FILE)
+        except pa.ArrowException as error:
+            if isinstance(error, MemoryError):
+                raise
+            problem = f"a column of a type that cannot be read: {str(error).splitlines()[0]}"
+            raise DataError(problem, file=FILE, remedy="send texts, 64-bit numbers, booleans or times") from None
 
     def probabilities(self, logit_B: np.ndarray) -> np.ndarray:
         """Calibrated."""

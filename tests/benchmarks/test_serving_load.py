@@ -55,7 +55,7 @@ def test_a_small_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     monkeypatch.setattr("benchmarks.record.record.__kwdefaults__", {"folder": tmp_path})
     service = Served(tmp_path)
     try:
-        words = ["--url", f"http://127.0.0.1:{service.ready().port}", "--seconds", "0.3", "--processes", "1"]
+        words = [f"url=http://127.0.0.1:{service.ready().port}", "--seconds", "0.3", "--processes", "1"]
         serving_load.main([*words, "--rows", "1", "3", "--concurrency", "1", "2"])
     finally:
         service.process.kill()

@@ -4,12 +4,14 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from c2al.schema import DataError
+from c2al.serving.bodies import ARROW
 from c2al.serving.service_settings import Settings
 from tests.serving.fake_model import SCHEMA, FakeArtefact
-from tests.serving.http_client import ROWS, TIMEOUT_S, Client, served, sigmoid
+from tests.serving.http_client import ROWS, TIMEOUT_S, Client, served, sigmoid, stream
 
 
 @pytest.fixture
@@ -166,6 +168,20 @@ def test_raw_columns_have_their_raw_names_and_times_their_parts(artefact):
         assert answer.json()["logits"] == (await client.score({"rows": rows[1:]}, "?logits=1")).json()["logits"]
         assert (await client.http.get("/health")).json()["columns"] == ["age", "time", "city", "seen"]
         assert (await client.score([{"age": 1, "country": 2, "city": 3, "seen": []}], "?prepared=1")).status_code == 200
+
+    served(program, artefact)
+
+
+def test_types_that_arrow_itself_refuses_are_the_request_s_fault(artefact):
+    sparse = (replace(SCHEMA.sparse[0], vocabulary=None, num_rows=25, source="time", part="hour", hashed=True),)
+    artefact.schema = replace(SCHEMA, sparse=(*sparse, *SCHEMA.sparse[1:]))
+
+    async def program(client: Client) -> None:
+        seconds = pa.array(np.array([3.0], np.float32))  # no milliseconds since 1970 fit in it
+        table = pa.table({"age": [1.0], "time": seconds, "city": [1], "seen": [["a"]]})
+        answer = await client.http.post("/score", content=stream(table), headers={"content-type": ARROW})
+        assert answer.status_code == 422, answer.text
+        assert "a type that cannot be read" in answer.json()["error"]["problem"]
 
     served(program, artefact)
 

@@ -165,3 +165,12 @@ def test_it_answers_while_the_model_is_loading():
         assert (await client.score(ROWS)).status_code == 200
 
     served(program, opened, wait=False)
+
+
+def test_head_of_what_can_be_read(artefact):
+    async def program(client: Client) -> None:
+        for path in ("/health", "/live", "/metrics", "/model"):
+            answer = await client.http.head(path)
+            assert (answer.status_code, answer.content) == (200, b"")
+
+    served(program, artefact)
