@@ -5,7 +5,6 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-import torch
 from torch import nn
 
 from c2al.embedding.dense import DenseTokens
@@ -57,8 +56,3 @@ def _value(value: Any) -> Any:
     if isinstance(value, Mapping):
         return make(value) if "_target_" in value else {key: _value(each) for key, each in value.items()}
     return value
-
-
-def num_parameters(model: nn.Module, tables: list[torch.Tensor]) -> int:
-    """Numbers that the model holds, its tables' included."""
-    return sum(p.numel() for p in model.parameters()) + sum(table.numel() for table in tables)

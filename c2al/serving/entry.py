@@ -6,7 +6,6 @@ from typing import Any
 
 from c2al.schema import DataError
 from c2al.serving.calibration import chosen
-from c2al.serving.encode import checked_policy
 from c2al.serving.export import export
 from c2al.serving.programs import FORMATS
 from c2al.serving.triton import export_repository
@@ -18,7 +17,7 @@ def run(config: Any) -> int:
     """Export as the config says; what a person reads of it."""
     scores = f"{config.run}/scores/validation.parquet"
     settings = {key: config[key] for key in SETTINGS} | {
-        "policy": checked_policy(config.policy),
+        "policy": dict(config.policy),
         "calibration": chosen(config.calibration, kept=config.kept, scores=scores),
     }
     if config.format not in (*FORMATS, "triton"):

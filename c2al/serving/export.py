@@ -21,6 +21,8 @@ from c2al.schema import DataError, Schema
 from c2al.serving import parity, programs
 from c2al.serving.archive import OWN, Archive, Writer, written
 from c2al.serving.artefact import Artefact, matrices, table_record
+from c2al.serving.calibration import NONE
+from c2al.serving.encode import checked_policy
 from c2al.serving.quantized import DTYPES, quantized
 from c2al.serving.served import Lookup, ServedModel, SparseInput, lay_out, widths_of
 from c2al.training import build
@@ -53,6 +55,7 @@ def export(
     run, a setting or the place to write to is at fault, and where the file would not score as the model does.
     """
     _check(format=(format, programs.FORMATS), dtype=(dtype, DTYPES), proof=(proof, ("model", "scores")))
+    rules = checked_policy(policy or {})
     saved = SavedRun(run, step=step)
     _check_device(device)
     ranker, num_heads = rebuilt(saved)
@@ -64,8 +67,8 @@ def export(
             "kind": format,
             "dtype": dtype,
             "device": device,
-            "policy": dict(policy or {"unknown": "zero", "null": "zero", "missing": "error"}),
-            "calibration": dict(calibration or {"kind": "none"}),
+            "policy": rules,
+            "calibration": dict(calibration or NONE),
         }
         if format == "aoti":
             manifest["machine"] = programs.machine(device)
@@ -78,14 +81,15 @@ def export(
         say("proof: the same scores, the same graph as the baseline's")
         opened = Artefact(Archive.under_way(writer, manifest))
         reference = parity.reference(saved, proof, rows=proof_rows if dtype == "fp32" else quality_rows)
+        ours = parity.scored(opened, reference)
         manifest["parity"] = {
-            "scores": parity.same_scores(opened, reference, source=proof),
+            "scores": parity.same_scores(opened, reference, ours, source=proof),
             "baseline": parity.beside_baseline(
                 model, served(baseline(saved), _multi(saved), dtype)[0].to(device), example
             ),
         }
         if dtype != "fp32":
-            manifest["quality"] = parity.quality(opened, reference)
+            manifest["quality"] = parity.quality(dtype, reference, ours)
         return writer.finish(manifest)
 
 

@@ -77,10 +77,17 @@ def _batches(saved: SavedRun, ranks: process_group.Ranks, rows: int) -> Iterator
     return islice(reader.batches(), max(1, -(-rows // BATCH_ROWS)))
 
 
-def same_scores(artefact: Artefact, reference: Reference, *, source: str) -> dict[str, Any]:
-    """The greatest difference of logits. DataError where it is beyond ``TOLERANCES``, or, of float32 modules beside
-    the model itself, not zero."""
-    differences = [artefact(inputs_of(batch, artefact.columns)) - logit_B for batch, logit_B in reference]
+def scored(artefact: Artefact, reference: Reference) -> list[np.ndarray]:
+    """What the file makes of the same rows, batch by batch."""
+    return [artefact(inputs_of(batch, artefact.columns)) for batch, _ in reference]
+
+
+def same_scores(artefact: Artefact, reference: Reference, ours: list[np.ndarray], *, source: str) -> dict[str, Any]:
+    """The greatest difference of ``ours``, the file's logits, from the reference's.
+
+    DataError where it is beyond ``TOLERANCES``, or, of float32 modules beside the model itself, not zero.
+    """
+    differences = [ours_B - logit_B for ours_B, (_, logit_B) in zip(ours, reference, strict=True)]
     apart = float(np.abs(np.concatenate(differences)).max())
     exact = _must_be_exact(artefact.manifest, source)
     tolerance = 0.0 if exact else TOLERANCES[artefact.manifest["dtype"]]
@@ -125,12 +132,10 @@ def _counts(model: ServedModel, example: Arguments) -> dict[str, Any]:
     }
 
 
-def quality(artefact: Artefact, reference: Reference) -> dict[str, Any]:
+def quality(dtype: str, reference: Reference, ours: list[np.ndarray]) -> dict[str, Any]:
     """What fewer bits cost: NE on validation of the training model and of the file, and the difference in per cent."""
-    dtype = artefact.manifest["dtype"]
     metrics = {"fp32": Metrics([]), dtype: Metrics([])}
-    for batch, logit_B in reference:
-        ours_B = artefact(inputs_of(batch, artefact.columns))
+    for ours_B, (batch, logit_B) in zip(ours, reference, strict=True):
         for each, logit in zip(metrics.values(), (logit_B, ours_B), strict=True):
             none_BA = batch.cohort_BA[:, :0]
             each.update(torch.from_numpy(logit), batch.label_B, batch.weight_B, none_BA)

@@ -5,7 +5,7 @@ import torch
 from c2al.parallel import ranks
 from c2al.schema import DataError
 from c2al.serving.artefact import open_artefact
-from c2al.serving.parity import inputs_of, quality, reference, same_scores
+from c2al.serving.parity import inputs_of, quality, reference, same_scores, scored
 from c2al.training.build import build_reader
 from c2al.training.saved_run import SavedRun
 
@@ -31,25 +31,26 @@ def test_rows_are_read_as_the_model_reads_them(run, file):
 
 def test_a_difference_is_found(file, expected):
     artefact = open_artefact(file)
-    assert same_scores(artefact, expected, source="model")["bitwise"]
+    ours = scored(artefact, expected)
+    assert same_scores(artefact, expected, ours, source="model")["bitwise"]
     other = [(batch, logit_B + np.float32(0.1)) for batch, logit_B in expected]
     with pytest.raises(DataError, match=r"differ by up to 0\.1"):
-        same_scores(artefact, other, source="model")
+        same_scores(artefact, other, ours, source="model")
 
 
 def test_scores_that_are_no_numbers_are_a_difference(file, expected):
     other = [(batch, logit_B * np.float32("nan")) for batch, logit_B in expected]
     with pytest.raises(DataError, match="nan"):
-        same_scores(open_artefact(file), other, source="model")
+        same_scores(open_artefact(file), other, scored(open_artefact(file), other), source="model")
 
 
 def test_quality_is_the_difference_of_ne(file, expected):
     artefact = open_artefact(file)
-    artefact.manifest["dtype"] = "int8"
-    found = quality(artefact, expected)
+    ours = scored(artefact, expected)
+    found = quality("int8", expected, ours)
     assert found["ne_difference_percent"] == 0
     worse = [(batch, np.zeros_like(logit_B)) for batch, logit_B in expected]
-    assert quality(artefact, worse)["ne"]["fp32"] == pytest.approx(_ne_at_zero(expected))
+    assert quality("int8", worse, ours)["ne"]["fp32"] == pytest.approx(_ne_at_zero(expected))
 
 
 def _ne_at_zero(expected) -> float:
