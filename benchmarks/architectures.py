@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.architecture_lines import architecture_table
 from benchmarks.record import record
-from benchmarks.rows import Ids, write_rows
+from benchmarks.rows import Ids, write_pairs, write_rows
 from benchmarks.shapes import JOURNEY_LONGEST_BAG, schema
 from c2al.cli import CONF, compose
 from c2al.model import Ranker, num_parameters
@@ -34,6 +34,7 @@ from c2al.training.run_folder import RunFolder
 from c2al.training.train import Training
 
 REFERENCE = "dhen/baseline"
+HISTORY = ["model.sequences={m0:20}", "model.target=s0"]  # recent_products and product, in journey's shape
 WINDOW_STEPS = 16  # short, so that reading ahead never rests
 
 
@@ -45,6 +46,10 @@ class Cell:
         self.num_steps, self.batch_size, self.device = settings.steps, settings.batch_size, ranks.device
         overrides = [f"data.path={settings.data}", f"run_dir={folder.path}", f"model={model}", f"method={method}"]
         overrides += ["cohorts.axis=revenue", "cohorts.head=low", "cohorts.tail=top", "training.steps=1000000"]
+        if method == "c2al_least":  # it looks for one pair of several
+            overrides.append(f"cohorts.pair={settings.pairs}")
+        if model == "sasrec":
+            overrides += HISTORY
         overrides += [f"training.batch_size={settings.batch_size}", "training.evaluations=0"]
         overrides += [f"training.window_rows={WINDOW_STEPS * settings.batch_size}"]
         self.training = Training(compose("config", overrides + settings.overrides), ranks, folder)
@@ -82,6 +87,7 @@ def main(words: list[str] | None = None) -> None:
     settings = _settings(words)
     with tempfile.TemporaryDirectory() as temporary:
         settings.data = f"{temporary}/data"
+        settings.pairs = write_pairs(f"{temporary}/pairs.json", "revenue", ("low", "top"), ("middle", "high"))
         rows = {"train": settings.rows, "validation": settings.rows}
         write_rows(settings.data, schema("journey", 0), rows, Ids(longest_bag=JOURNEY_LONGEST_BAG))
         ranks = process_group.start(threads=settings.threads)
@@ -89,7 +95,7 @@ def main(words: list[str] | None = None) -> None:
             cells = {name: _measure(name, settings, temporary, ranks) for name in settings.cells}
         finally:
             process_group.stop()
-    settings.data = "random rows"
+    settings.data, settings.pairs = "random rows", "of revenue"
     Console().print(architecture_table(cells))
     print(record("architectures", {"settings": vars(settings), "reference": REFERENCE, "cells": cells}))
 

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.record import record
+from benchmarks.rows import write_pairs
 from c2al.cli import CONF, compose
 from c2al.parallel import ranks as process_group
 from c2al.schema import DataError
@@ -43,7 +44,8 @@ def learned(model: str, method: str, settings: argparse.Namespace, folder: str) 
     words += [f"training.threads={settings.threads}", *settings.overrides]
     words += [f'cohorts.axis="{settings.axis}"', f'cohorts.head="{settings.head}"', f'cohorts.tail="{settings.tail}"']
     if method == "c2al_least":  # it looks for one pair of several
-        words.append(f"cohorts.pair={_pairs(settings, folder)}")
+        pairs = write_pairs(f"{folder}/pairs.json", settings.axis, (settings.head, settings.tail), settings.least)
+        words.append(f"cohorts.pair={pairs}")
     started = time.perf_counter()
     try:
         train(compose("config", words))
@@ -56,18 +58,6 @@ def learned(model: str, method: str, settings: argparse.Namespace, folder: str) 
     ne = next(line["ne"] for line in reversed(lines) if line["split"] == "validation")
     seconds = round(time.perf_counter() - started, 2)
     return {"first_loss": losses[0], "last_loss": losses[-1], "ne": ne, "seconds": seconds}
-
-
-def _pairs(settings: argparse.Namespace, folder: str) -> str:
-    """The pair that is asked for, and a less divergent one of the same axis."""
-    first, second = settings.least
-    pairs = [
-        {"axis": settings.axis, "head": settings.head, "tail": settings.tail, "divergences": {"js": 0.4}},
-        {"axis": settings.axis, "head": first, "tail": second, "divergences": {"js": 0.1}},
-    ]
-    path = Path(folder, "pairs.json")
-    path.write_text(json.dumps({"divergence": "js", "pairs": pairs}))
-    return str(path)
 
 
 def cross_table(found: Mapping[str, Mapping[str, Any]]) -> Table:

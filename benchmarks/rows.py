@@ -1,8 +1,10 @@
-"""Random prepared rows of any schema."""
+"""Random prepared rows of any schema, and cohort pairs that no discovery found."""
 
+import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -49,6 +51,16 @@ def write_rows(folder: str, schema: Schema, num_rows: Mapping[str, int], ids: Id
     tables = ((split, table) for split, rows in num_rows.items() for table in _tables(schema, rows, ids))
     schema.splits.update(write_splits(folder, tables, label=schema.label, weight=schema.weight))
     schema.save(folder)
+
+
+def write_pairs(path: str, axis: str, pair: Sequence[str], least: Sequence[str]) -> str:
+    """A pairs file of that pair and a less divergent one of the same axis, which ``method=c2al_least`` takes."""
+    pairs = [
+        {"axis": axis, "head": head, "tail": tail, "divergences": {"js": js}}
+        for (head, tail), js in ((pair, 0.4), (least, 0.1))
+    ]
+    Path(path).write_text(json.dumps({"divergence": "js", "pairs": pairs}))
+    return path
 
 
 def _tables(schema: Schema, num_rows: int, ids: Ids) -> Iterator[pa.Table]:

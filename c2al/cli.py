@@ -256,6 +256,9 @@ def _explained(error: Exception, name: str, overrides: list[str]) -> DataError:
     if key:
         known = sorted(_keys(compose(name, [word for word in overrides if _is_choice(word, name)])))
         given = next((word.split("=")[0].lstrip("+~") for word in overrides if word.split("=")[0].endswith(key)), key)
+        if given in known:  # a mapping, given with a key that it does not have
+            own = [other for other in known if other.startswith(f"{given}.")]
+            return DataError("no such key in that mapping", value=given, remedy=f"it has: {', '.join(own) or 'none'}")
         return DataError("no such key in the config", value=given, remedy=_nearest(given, known))
     return DataError(text, remedy=f"c2al <verb> --help; the overrides were: {' '.join(overrides)}")
 

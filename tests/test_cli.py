@@ -221,6 +221,8 @@ def test_multirun_makes_a_folder_for_each_value(tiny_rows, tmp_path):
 def test_compose_names_what_is_wrong():
     with pytest.raises(DataError, match=r"did you mean training\.batch_size"):
         cli.compose("config", ["training.bach_size=1"])
+    with pytest.raises(DataError, match=r"data\.sequences\).*it has: data\.sequences\.recent_categories"):
+        cli.compose("config", ["data.sequences={mine:20}"])
 
 
 def test_what_others_raise_is_passed_on():
