@@ -149,7 +149,7 @@ def test_values_of_other_types_beside_it_change_no_row():
     sparse = (replace(SCHEMA.sparse[0], vocabulary=None, num_rows=25, source="time", part="hour", hashed=True),)
     artefact.schema = replace(SCHEMA, sparse=(*sparse, *SCHEMA.sparse[1:]))
     model = loaded(artefact)
-    times = ["2026-01-05T07:30:00", 1767598200, None, "no time", 1767598200.0]
+    times: list[Any] = ["2026-01-05T07:30:00", 1767598200, None, "no time", 1767598200.0]
     bodies = [of_json([{"age": 50, "time": time, "city": 1, "seen": [1]}]) for time in times]
     found, _ = read(model, bodies)
     for body, each in zip(bodies, found, strict=True):
