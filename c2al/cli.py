@@ -41,9 +41,8 @@ verbs
 """
 GROUPS = {"config": ("data", "model", "method", "parallel", "cohorts", "training"), "prepare": ("source",)}
 GROUPS |= {"plan": GROUPS["config"], "study": ("experiment", *GROUPS["config"])}
-OPEN = (  # mappings whose keys are the user's
-    *("ids_per_row", "parallel.bandwidths", "parallel.tables.", "model.dims.", "training.sparse.tables."),
-)
+# Mappings whose keys are the user's.
+OPEN = ("ids_per_row", "parallel.bandwidths", "parallel.tables.", "model.dims.", "training.sparse.tables.")
 ALIASES = {"prepare": {"from": "folder"}, "serve": {"model": "artefact"}}  # names that Python or a group of conf/ has
 ALIASES["score"] = {"model": "artefact", "data": "rows"}
 CONF = Path(str(files("c2al.conf")))
@@ -93,8 +92,8 @@ def run(verb: str, words: list[str]) -> int:
     flags, overrides = _flags(verb, words)
     if {"-m", "--multirun"} & set(flags):
         return _multirun(verb, name, overrides)
-    files = [flag.removeprefix("--config=") for flag in flags if flag.startswith("--config=")]
-    config = _load(files[0], overrides) if files else compose(name, overrides)
+    file = next((flag.removeprefix("--config=") for flag in flags if flag.startswith("--config=")), None)
+    config = _load(file, overrides) if file else compose(name, overrides)
     if "--cfg" in flags:
         from omegaconf import OmegaConf
 
@@ -165,8 +164,8 @@ def _load(path: str, overrides: list[str]) -> Any:
         key, _, value = word.partition("=")
         try:
             if isinstance(OmegaConf.select(config, key), DictConfig):
-                whole = f"a whole config's {key} cannot be swapped"
-                raise DataError(whole, value=word, remedy=f"set keys such as {key}.…=, or leave out --config")
+                remedy = f"set keys such as {key}.…=, or leave out --config"
+                raise DataError(f"a whole config's {key} cannot be swapped", value=word, remedy=remedy)
             new = OmegaConf.select(OmegaConf.from_dotlist([f"x={value}"]), "x")
             OmegaConf.update(config, key, new, force_add=key.startswith(OPEN))
         except OmegaConfBaseException:
@@ -257,8 +256,8 @@ def _explained(error: Exception, name: str, overrides: list[str]) -> DataError:
         known = sorted(_keys(compose(name, [word for word in overrides if _is_choice(word, name)])))
         given = next((word.split("=")[0].lstrip("+~") for word in overrides if word.split("=")[0].endswith(key)), key)
         if given in known:  # a mapping, given with a key that it does not have
-            own = [other for other in known if other.startswith(f"{given}.")]
-            return DataError("no such key in that mapping", value=given, remedy=f"it has: {', '.join(own) or 'none'}")
+            own = ", ".join(other for other in known if other.startswith(f"{given}.")) or "none"
+            return DataError("no such key in that mapping", value=given, remedy=f"it has: {own}")
         return DataError("no such key in the config", value=given, remedy=_nearest(given, known))
     return DataError(text, remedy=f"c2al <verb> --help; the overrides were: {' '.join(overrides)}")
 

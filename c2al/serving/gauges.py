@@ -15,7 +15,7 @@ class Gauges:
         self.registry = registry = CollectorRegistry()
         self.requests = Counter("c2al_requests", "requests, by path and status", ["path", "status"], registry=registry)
         self.request_seconds = _seconds("c2al_request_seconds", "from the head of a request to its answer", registry)
-        self.encode_seconds = _seconds("c2al_encode_seconds", "a request's body to what the model reads", registry)
+        self.encode_seconds = _seconds("c2al_encode_seconds", "one pass from bodies to what the model reads", registry)
         self.model_seconds = _seconds("c2al_model_seconds", "one run of the model", registry)
         self.rows = Counter("c2al_rows", "rows that got a score", registry=registry)
         self.batch_rows = Histogram("c2al_batch_rows", "rows in one run", buckets=ROWS, registry=registry)

@@ -52,20 +52,51 @@ def _refused(word: str) -> NoReturn:
     raise ValueError(f"{word} is no number of JSON; send null")
 
 
-def table_of(content: Any, kinds: Mapping[str, Kind], *, missing: str, most_rows: int) -> pa.Table:
-    """A table of the columns that are there, in the order of ``kinds``. Columns that no row has are left out, as is
-    whatever ``kinds`` lacks: ``check_known`` finds that.
+@dataclass(frozen=True)
+class Given:
+    """The columns of a body as lists, ``Absent`` where a row lacks one, and its rows."""
 
-    DataError with column and row for a value of another kind, and, where ``missing`` is "error", for a key that some
-    rows have and some not. 413 beyond ``most_rows``.
-    """
+    values: dict[str, list[Any]]
+    num_rows: int
+
+
+def given(content: Any, kinds: Mapping[str, Kind], *, most_rows: int) -> Given:
+    """The columns of ``kinds`` that any row has, whatever their values; DataError for another form, and 413 beyond
+    ``most_rows``. Other columns are left out: ``check_known`` finds them."""
     values, num_rows = _columns(content, kinds, most_rows)
-    arrays = {name: _array(name, kinds[name], _there(name, values[name], missing)) for name in values}
+    return Given(values, num_rows)
+
+
+def table_of(parts: Sequence[Given], kinds: Mapping[str, Kind], *, missing: str) -> pa.Table:
+    """One table of the rows of all parts, with the columns that are there, in the order of ``kinds``.
+
+    DataError with column and row for a value of another kind, and, where ``missing`` is "error", for a column that
+    some rows have and some not.
+    """
+    num_rows = sum(part.num_rows for part in parts)
+    arrays = {}
+    for name, kind in kinds.items():
+        if any(name in part.values for part in parts):
+            values = [part.values.get(name) or [Absent] * part.num_rows for part in parts]
+            arrays[name] = _array(name, kind, _there(name, list(chain.from_iterable(values)), missing))
     return pa.table(arrays) if arrays else pa.table({"": pa.nulls(num_rows)}).select([])
 
 
+def of_one_type(parts: Sequence[Given], kinds: Mapping[str, Kind]) -> bool:
+    """Whether all parts together have one type of values, null aside, in each raw column. Where they have not, a table
+    of all would make texts of values that one part alone has as numbers, which are other values to times, say."""
+    for name, kind in kinds.items():
+        if kind.values == "raw":
+            values = chain.from_iterable(part.values.get(name, ()) for part in parts)
+            if kind.bag:
+                values = chain.from_iterable(each for each in values if isinstance(each, list))
+            if len(set(map(type, values)) - {type(None), type(Absent)}) > 1:
+                return False
+    return True
+
+
 def names_of(content: Any) -> set[str]:
-    """All column names in content that ``table_of`` took."""
+    """All column names in content that ``given`` took."""
     return set(content["columns"]) if "columns" in content else set(chain.from_iterable(content["rows"]))
 
 
@@ -90,7 +121,8 @@ def _columns(content: Any, kinds: Mapping[str, Kind], most_rows: int) -> tuple[d
             if not isinstance(row, dict):
                 raise DataError(f"row {place} is no object", file=FILE, value=row, remedy=FORM)
         every = {name: [row.get(name, Absent) for row in rows] for name in kinds}
-        return {name: values for name, values in every.items() if any(each is not Absent for each in values)}, len(rows)
+        lacking = {name for name, values in every.items() if rows and all(each is Absent for each in values)}
+        return {name: values for name, values in every.items() if name not in lacking}, len(rows)
     return _given_columns(content["columns"], kinds, most_rows)
 
 

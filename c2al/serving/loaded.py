@@ -16,7 +16,7 @@ from c2al.serving.calibration import chosen, probabilities
 from c2al.serving.encode import Encoder
 from c2al.serving.gauges import Gauges
 from c2al.serving.inputs import Bags, Inputs
-from c2al.serving.json_rows import Kind, table_of
+from c2al.serving.json_rows import Kind, given, table_of
 from c2al.serving.refusals import RefusalError
 from c2al.serving.service_settings import Settings
 
@@ -81,7 +81,8 @@ class Loaded:
         """Encode rows of nulls: what pyarrow imports at its first use, pandas among it, takes seconds."""
         for prepared in (False, True):
             rows = {"rows": [dict.fromkeys(self.names(prepared))]}
-            table = table_of(rows, self.kinds(prepared), missing="error", most_rows=1)
+            kinds = self.kinds(prepared)
+            table = table_of([given(rows, kinds, most_rows=1)], kinds, missing="error")
             with suppress(DataError):  # where the policy refuses nulls
                 self.encode(table, prepared)
 

@@ -1,16 +1,13 @@
 """The HTTP service: ``POST /score``; ``GET /health /live /metrics /model``; ``POST /reload``. docs/http.md is its page.
 
-A request's way: body, within limits -> table -> Inputs (in a few threads) -> batch (one thread) -> probabilities.
+A request's way: body, within limits -> table -> Inputs (one thread) -> batch (another) -> probabilities.
 """
 
 import asyncio
 import hmac
 import json
 import logging
-import os
-import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +19,13 @@ from starlette.responses import Response
 
 from c2al import __version__
 from c2al.schema import DataError
-from c2al.serving import arrow_stream, json_rows
+from c2al.serving import arrow_stream
 from c2al.serving.batching import QueueFullError
 from c2al.serving.bodies import ARROW, JSON, Asked, asked_of, form_of, read_body
 from c2al.serving.counted import Counted
 from c2al.serving.inputs import Inputs
 from c2al.serving.loaded import Current, Loaded, full, none_yet
+from c2al.serving.reading import Reader
 from c2al.serving.refusals import RefusalError, error_response, of_data
 from c2al.serving.service_settings import Settings
 
@@ -36,7 +34,6 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("c2al.serving")
 NOT_SHOWN = ("run", "config", "records")  # of a manifest: where its run lay, and what its file holds
-ENCODERS = min(4, os.cpu_count() or 1)  # bodies that are unpacked at once, which bounds the memory that this takes
 
 
 def make_app(
@@ -75,7 +72,7 @@ class Service:
     def __init__(self, open_model: "Callable[[], Artefact]", settings: Settings) -> None:
         self._settings = settings
         self.current = Current(open_model, settings)
-        self._encoders = ThreadPoolExecutor(ENCODERS, thread_name_prefix="encode")
+        self._reader = Reader(settings, observe=self.current.gauges.encode_seconds.observe)
 
     async def start(self, ready: Callable[[Loaded], None], failed: Callable[[BaseException], None]) -> None:
         """Open the first model."""
@@ -86,7 +83,7 @@ class Service:
 
     def stop(self) -> None:
         """After the last answer."""
-        self._encoders.shutdown(wait=False, cancel_futures=True)
+        self._reader.close()
         if self.current.loaded:
             self.current.loaded.batcher.close()
 
@@ -96,29 +93,11 @@ class Service:
         most_bytes, timeout_s = self._settings.max_body_bytes, self._settings.body_timeout_s
         with self.current.using() as loaded:
             body = await read_body(request, most_bytes=most_bytes, timeout_s=timeout_s)
-            loop = asyncio.get_running_loop()
-            inputs = await loop.run_in_executor(self._encoders, self._encode, loaded, form, asked, body)
+            inputs = await asyncio.wrap_future(self._reader.submit(loaded, form, asked, body))
             logit_B = await self._scored(loaded, inputs) if len(inputs) else np.zeros(0, np.float32)
             answer = _answer(loaded, form, asked, logit_B)
         self.current.gauges.rows.inc(len(inputs))
         return answer
-
-    def _encode(self, loaded: Loaded, form: str, asked: Asked, body: bytes) -> Inputs:
-        start_s = time.perf_counter()
-        most_rows, most_bytes = self._settings.max_rows_per_request, self._settings.max_body_bytes
-        if form == JSON:
-            content, kinds = json_rows.parsed(body), loaded.kinds(asked.prepared)
-            table = json_rows.table_of(content, kinds, missing=loaded.policy["missing"], most_rows=most_rows)
-            names = json_rows.names_of(content)
-        else:
-            table = arrow_stream.table_of(body, most_rows=most_rows, most_bytes=most_bytes)
-            names = set(table.column_names)
-        if self._settings.unknown_columns == "error":
-            json_rows.check_known(names, loaded.names(asked.prepared))
-        read = [name for name in loaded.names(asked.prepared) if name in names]
-        inputs = loaded.encode(table.select(read), asked.prepared)
-        self.current.gauges.encode_seconds.observe(time.perf_counter() - start_s)
-        return inputs
 
     async def _scored(self, loaded: Loaded, inputs: Inputs) -> np.ndarray:
         try:

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from c2al.schema import DataError
-from c2al.serving.json_rows import Kind, check_known, names_of, parsed, table_of
+from c2al.serving.json_rows import Kind, check_known, given, names_of, parsed, table_of
 from c2al.serving.refusals import RefusalError, row_of
 
 KINDS = {"age": Kind("numbers"), "country": Kind("raw"), "seen": Kind("raw", bag=True)}
@@ -13,7 +13,7 @@ PREPARED = {"age": Kind("numbers"), "country": Kind("ids"), "seen": Kind("ids", 
 
 
 def table(content: Any, kinds: dict[str, Kind] = KINDS, missing: str = "error", most_rows: int = 100) -> pa.Table:
-    return table_of(content, kinds, missing=missing, most_rows=most_rows)
+    return table_of([given(content, kinds, most_rows=most_rows)], kinds, missing=missing)
 
 
 def fault(content: Any, kinds: dict[str, Kind] = KINDS) -> tuple[str | None, int | None, str]:
