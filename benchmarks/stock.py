@@ -67,7 +67,7 @@ class Stock:
             plan=ShardingPlan(plan=plans),
             sharders=[EmbeddingBagCollectionSharder(), EmbeddingCollectionSharder()],  # type: ignore[list-item]
         )
-        fill_tables(self.sharded, seed=config.seed)
+        fill_tables(self.sharded, seed=config.seed, init=config.model.init)
         self.optimizer = self._optimizer(config, placements)
         self.pipeline = pipeline(config.parallel.pipeline, self.sharded, self.optimizer, ranks.device)
         self.batches: Iterator[Batch] = itertools.cycle(batches)

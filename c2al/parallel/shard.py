@@ -71,13 +71,15 @@ def shard(
     rates: TableRates,
     ranks: Ranks,
     seed: int,
+    init: float | None = None,
     communication: str = "fp32",
     ddp_bucket_mib: int = 25,
 ) -> DistributedModelParallel:
     """Give the model's tables their fused optimizer and places, its dense part to every rank.
 
     Data-parallel tables get no fused optimizer: ``optimizers.replicated`` steps them by the same rule.
-    ``communication`` is the precision of rows, pooled or not, and their gradients on the way between ranks.
+    ``communication`` is the precision of rows, pooled or not, and their gradients on the way between ranks. ``init``:
+    see ``fill_tables``.
     """
     found = find_tables(model)
     weight = {name: each for tables in found.values() for name, each in weights_of(tables).items()}
@@ -106,7 +108,7 @@ def shard(
             DefaultDataParallelWrapper(bucket_cap_mb=ddp_bucket_mib) if ranks.world_size > 1 else OneRank()
         ),
     )
-    fill_tables(sharded, seed=seed)
+    fill_tables(sharded, seed=seed, init=init)
     return sharded
 
 
@@ -145,8 +147,10 @@ def table_shards(sharded: nn.Module) -> dict[str, list[tuple[torch.Tensor, list[
 
 
 @torch.no_grad()
-def fill_tables(sharded: nn.Module, *, seed: int) -> None:
-    """Draw every table's initial rows, U(-a, a) with a = 1 / sqrt(rows), the same whatever the plan or the arm.
+def fill_tables(sharded: nn.Module, *, seed: int, init: float | None = None) -> None:
+    """Draw every table's initial rows, U(-init, init), the same whatever the plan or the arm.
+
+    Without ``init`` each table's is 1 / sqrt(rows).
 
     A block of rows is drawn from (seed, table, block) and each rank keeps its rectangle, so no rank ever holds a table
     that it does not own, and two plans start from equal weights.
@@ -158,7 +162,7 @@ def fill_tables(sharded: nn.Module, *, seed: int) -> None:
             for block in range(first_row // ROWS_PER_DRAW, -(-last_row // ROWS_PER_DRAW)):
                 start = block * ROWS_PER_DRAW
                 drawn = _draw(seed, table, block, rows=min(ROWS_PER_DRAW, num_rows - start), dim=dim)
-                drawn.mul_(num_rows**-0.5)
+                drawn.mul_(num_rows**-0.5 if init is None else init)
                 low, high = max(first_row, start), min(last_row, start + len(drawn))
                 part = drawn[low - start : high - start, first_column : first_column + tensor.shape[1]]
                 tensor[low - first_row : high - first_row].copy_(part)

@@ -230,6 +230,7 @@ def distribute(config: DictConfig, model: TrainingModel, placements: list[Placem
         rates=table_rates(config),
         ranks=ranks,
         seed=config.seed,
+        init=config.model.get("init"),  # runs of before 2026-11-25 have none
         communication=config.parallel.communication,
         ddp_bucket_mib=config.parallel.ddp_bucket_mib,
     )

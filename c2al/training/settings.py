@@ -26,8 +26,9 @@ COUNTS = {  # the least that each may be
     **{f"training.{name}": 0 for name in ("evaluations", "snapshots")},
     **{"seed": 0, "model.dim": 0, "model.dense_tokens": 1, "training.accumulate": 1, "parallel.ddp_bucket_mib": 1},
 }
-MAY_BE_NULL = {"steps", "validation_steps", "early_stopping", "threads", "average", "max_grad_norm"}
+MAY_BE_NULL = {"steps", "validation_steps", "early_stopping", "threads", "average", "max_grad_norm", "init"}
 RANGES = {
+    "model.init": (1e-30, 1e30),
     "training.epochs": (1e-9, 1e9),
     "training.sparse.learning_rate": (0, 1e30),
     "training.sparse.eps": (0, 1),

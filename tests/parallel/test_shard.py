@@ -12,7 +12,7 @@ from c2al.embedding.tables import embedding_tables
 from c2al.embedding.tokens import FeatureTokens
 from c2al.parallel import ranks as process_group
 from c2al.parallel.plan import place_tables
-from c2al.parallel.shard import Rates, TableRates, find_tables, shard
+from c2al.parallel.shard import Rates, TableRates, find_tables, shard, table_shards
 from tests import runs
 from tests.parallel import sharded_world
 
@@ -69,17 +69,17 @@ def test_tables_are_found_by_their_path():
 def test_one_rank_has_no_ddp_and_the_same_names(monkeypatch):
     """A checkpoint of one rank and one of many hold the same keys."""
 
-    def sharded() -> nn.Module:
+    def sharded(init: float | None = None) -> nn.Module:
         columns, dim = sharded_world.COLUMNS, sharded_world.DIM
         model = nn.ModuleDict({"tokens": FeatureTokens(embedding_tables(columns, dim=dim), None), "y": nn.Linear(2, 1)})
         places = place_tables(
             columns, dim=dim, sharding="table_wise", world_size=1, ranks_per_host=1, optimizer="adagrad"
         )
-        return shard(model, placements=places, rates=TableRates(Rates(0.1, 1e-6)), ranks=ranks, seed=0)
+        return shard(model, placements=places, rates=TableRates(Rates(0.1, 1e-6)), ranks=ranks, seed=0, init=init)
 
     ranks = process_group.start()
     try:
-        alone = sharded()
+        alone, small = sharded(), sharded(init=0.001)
         monkeypatch.setattr("c2al.parallel.shard.OneRank", DefaultDataParallelWrapper)
         wrapped = sharded()
     finally:
@@ -88,3 +88,6 @@ def test_one_rank_has_no_ddp_and_the_same_names(monkeypatch):
     assert any(isinstance(each, DistributedDataParallel) for each in wrapped.modules())
     assert list(alone.state_dict()) == list(wrapped.state_dict())
     assert [name for name, _ in alone.named_parameters()] == [name for name, _ in wrapped.named_parameters()]
+    for table, [(rows, _)] in table_shards(alone).items():
+        [(small_rows, _)] = table_shards(small)[table]
+        torch.testing.assert_close(small_rows, rows * len(rows) ** 0.5 * 0.001)

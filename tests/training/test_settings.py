@@ -17,6 +17,7 @@ from tests import runs
         ("parallel.pipeline=fast", "sparse_dist"),
         ("parallel.sharding=rowwise", "row_wise"),
         ("model.pooling=max", "mean or sum"),
+        ("model.init=0", "a number from"),
         ("model.dim=-1", "a whole number from 0"),
         ("model.dim=0", "a whole number from 1; 0 where the model has first-order weights, such as lr"),
         ("training.batch_size=0", "a whole number from 1"),
