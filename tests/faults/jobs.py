@@ -21,6 +21,7 @@ TIMEOUT_S = 30  # of TINY's collectives
 LEFT_S = 10  # what the last process may take beyond that
 PROMPT_S = 20  # where a connection is closed no time-out is waited for; a loaded machine is slow
 FAULTY = ("-m", "tests.faults.faulty", "train")
+CUT_SHORT = "was not finished when the run ended"  # who goes on says so where the fault fell into the writing
 MARK = "FAULTS_JOB"  # in the environment of a job's processes
 
 
@@ -60,8 +61,9 @@ class Job:
         return self.output.read_text(errors="replace")
 
     def lines(self) -> list[str]:
-        """What c2al itself says, without the logs of torchrun."""
-        return [line for line in self.said.splitlines() if line.startswith("c2al: ")]
+        """What c2al itself says, without the logs of torchrun, and without the notice of a checkpoint cut short."""
+        said = [line for line in self.said.splitlines() if line.startswith("c2al: ")]
+        return [line for line in said if CUT_SHORT not in line]
 
     def processes(self) -> list[int]:
         """The living processes of the job, the agent among them."""
