@@ -56,7 +56,7 @@ def main() -> None:
         return
     stop_signal.listen()
     try:
-        raise SystemExit(run(verb, words))
+        leave(run(verb, words), "", alone=_alone())
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except Stopped as stopped:

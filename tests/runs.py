@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -82,7 +83,7 @@ def on_ranks(
     *,
     world_size: int = 2,
     ranks_per_host: int | None = None,
-    timeout_s: float = 300,
+    timeout_s: float = 200,
     cwd: Path = ROOT,
 ) -> list[tuple]:
     """Start ``python words…`` once a rank, as torchrun does; (exit status, stdout, stderr) of each.
@@ -94,7 +95,9 @@ def on_ranks(
         subprocess.Popen(
             [sys.executable, *words],
             cwd=cwd,
-            env=environment(**_rank_environment(rank, world_size, ranks_per_host or world_size, port)),
+            env=environment(
+                PYTHONFAULTHANDLER="1", **_rank_environment(rank, world_size, ranks_per_host or world_size, port)
+            ),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -104,6 +107,11 @@ def on_ranks(
     deadline = time.monotonic() + timeout_s
     try:
         said = [rank.communicate(timeout=max(1.0, deadline - time.monotonic())) for rank in ranks]
+    except subprocess.TimeoutExpired:
+        for rank in ranks:
+            rank.send_signal(signal.SIGABRT)  # Python's faulthandler prints where each thread is
+        stuck = [(rank.wait(10), rank.communicate()[1][-4000:]) for rank in ranks]
+        raise AssertionError(f"not ended after {timeout_s:.0f} s: {stuck}") from None
     finally:
         for rank in ranks:
             rank.kill()

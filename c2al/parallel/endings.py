@@ -59,10 +59,15 @@ def failure(error: Exception, *, rank: int) -> tuple[int, str]:
 
 
 def leave(status: int, said: str, *, alone: bool) -> NoReturn:
-    """End with a status after one line on stderr. One rank of many ends at once: nothing may wait for the others."""
+    """End with a status after one line on stderr. One rank of many ends at once: nothing may wait for the others.
+
+    Nor for its own threads: gloo's may still want Python's lock to let go of the last collective's tensors, and an
+    interpreter that is being taken down gives it to none (torch 2.13: "terminate called without an active exception").
+    """
     if said:
         print(f"c2al: {said}", file=sys.stderr, flush=True)
-    tell_torchrun(status, said or "another rank says why")
+    if status:
+        tell_torchrun(status, said or "another rank says why")
     if alone:
         raise SystemExit(status)
     logging.shutdown()

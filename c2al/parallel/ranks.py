@@ -22,6 +22,8 @@ from c2al.schema import DataError
 
 T = TypeVar("T")
 
+_left: list[Any] = []  # see stop
+
 
 @dataclass
 class Place:
@@ -116,8 +118,13 @@ def keep_freed_memory() -> None:
 
 
 def stop() -> None:
-    """Leave the process group."""
+    """Leave the process group. Its object lives on until another is left.
+
+    DDP's reducer owns it too. As its last owner the reducer would join gloo's threads and keep Python's lock meanwhile,
+    for which one of them may be waiting (torch 2.13: 1 in some hundred exits right after a collective hung for good).
+    """
     if dist.is_initialized():
+        _left[:] = [dist.GroupMember.WORLD]
         dist.destroy_process_group()
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from c2al import __version__
+from c2al.parallel.endings import full_disk
 from c2al.parallel.ranks import Ranks, agree, broadcast
 from c2al.parallel.signals import Stopped
 from c2al.schema import DataError
@@ -130,16 +131,28 @@ class RunFolder:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        """Log how the run ended, flush the curves, leave the log and the lock."""
+        """Log how the run ended, flush the curves, leave the log and the lock. An error of a full disk gets a name."""
         if isinstance(error, Stopped):
             log.info("%s", error)
         elif isinstance(error, BaseException):
+            self._name(error)
             self._handler.handle(_failure(error, self._handler.baseFilename))
-        if self._tensorboard is not None:
-            self._tensorboard.close()
-        logging.getLogger().removeHandler(self._handler)
-        self._handler.close()
-        self._lock.release()
+        try:
+            if self._tensorboard is not None:
+                self._tensorboard.close()
+        except OSError as of_the_curves:
+            if error is None:
+                self._name(of_the_curves)
+                raise
+        finally:
+            logging.getLogger().removeHandler(self._handler)
+            self._handler.close()
+            self._lock.release()
+
+    def _name(self, error: BaseException) -> None:
+        """A write into an open file does not say which: all that a run writes is in its folder."""
+        if isinstance(error, OSError) and error.filename is None and full_disk(error):
+            error.filename = str(self.path)
 
     def _log_to_file(self) -> None:
         self._handler = _LogFile(self.path, self.ranks.rank)

@@ -38,8 +38,10 @@ def test_a_group_of_one_without_torchrun(alone):
 def test_stopping_twice_is_no_error():
     process_group.stop()
     process_group.start()
+    group = dist.GroupMember.WORLD
     process_group.stop()
     process_group.stop()
+    assert process_group._left == [group], "it outlives DDP's reducer, whose end would wait for its threads"
     assert not dist.is_initialized()
 
 

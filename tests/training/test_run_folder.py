@@ -1,5 +1,6 @@
 """One folder a run: opened once, written whole, cut back to where a run goes on."""
 
+import errno
 import json
 import logging
 
@@ -210,6 +211,25 @@ def test_provenance():
     assert told["hardware"]["device"] == ranks.device.type
     assert told["world_size"] == 1
     json.dumps(told)
+
+
+@pytest.mark.parametrize("failing", [["add_scalar", "close"], ["close"]])
+def test_a_full_disk_is_named_whoever_writes(tmp_path, monkeypatch, failing):
+    """The curves' writer may find it first, and closing it fails again; the lock is left all the same."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def log_twice() -> None:
+        with open_folder(tmp_path / "run") as folder:
+            folder.log_metrics({"step": 1, "ne": 0.9})
+            for name in failing:
+                monkeypatch.setattr(folder._tensorboard, name, full)
+            folder.log_metrics({"step": 2, "ne": 0.9})
+
+    with pytest.raises(OSError, match=f"No space left .*{tmp_path}"):
+        log_twice()
+    open_folder(tmp_path / "run", resume=True).__exit__(None, None, None)
 
 
 def test_a_log_on_a_full_disk_hides_no_error(tmp_path):
