@@ -121,7 +121,7 @@ def stop() -> None:
     """Leave the process group. Its object lives on until another is left.
 
     DDP's reducer owns it too. As its last owner the reducer would join gloo's threads and keep Python's lock meanwhile,
-    for which one of them may be waiting (torch 2.13: 1 in some hundred exits right after a collective hung for good).
+    for which one of them may be waiting (torch 2.13: some exits right after a collective hung for good).
     """
     if dist.is_initialized():
         _left[:] = [dist.GroupMember.WORLD]

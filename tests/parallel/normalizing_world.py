@@ -35,7 +35,7 @@ def main() -> None:
     model = network()
     normalize_over_ranks(model)
     summed = DistributedDataParallel(model, broadcast_buffers=False, static_graph=True)
-    summed.register_comm_hook(None, _sum)
+    summed.register_comm_hook(None, sum_of_bucket)
     train(summed, ROWS[PARTS[ranks.rank]])
     states = process_group.gather(model.state_dict())
     if ranks.is_first:
@@ -43,7 +43,7 @@ def main() -> None:
     process_group.stop()
 
 
-def _sum(_: object, bucket: torch.distributed.GradBucket) -> torch.futures.Future[torch.Tensor]:
+def sum_of_bucket(_: object, bucket: torch.distributed.GradBucket) -> torch.futures.Future[torch.Tensor]:
     work = torch.distributed.all_reduce(bucket.buffer(), async_op=True)
     return work.get_future().then(lambda done: done.value()[0])
 

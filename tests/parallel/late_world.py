@@ -1,0 +1,38 @@
+"""Started by ``test_ranks.py``: a rank ends while a thread of gloo's still lets go of the last collective.
+
+``python -m tests.parallel.late_world`` prints ``ended``, or hangs for good.
+"""
+
+import time
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from c2al.parallel import endings
+from c2al.parallel import ranks as process_group
+from tests.parallel import normalizing_world as world
+
+
+class Late:
+    """Its end takes a second, after which it wants Python's lock again."""
+
+    def __del__(self) -> None:
+        time.sleep(1)
+
+
+def work() -> None:
+    process_group.start()
+    summed = DistributedDataParallel(world.network(), broadcast_buffers=False, static_graph=True)
+    summed.register_comm_hook(None, world.sum_of_bucket)
+    world.train(summed, world.ROWS)
+    queue = [torch.distributed.all_reduce(torch.ones(5_000_000), async_op=True) for _ in range(8)]
+    ended = queue[-1].get_future().then(lambda _, late=Late(): None)
+    ended.wait()
+    del queue, ended
+    process_group.stop()
+
+
+if __name__ == "__main__":
+    work()
+    print("ended", flush=True)
+    endings.leave(0, "", alone=False)
