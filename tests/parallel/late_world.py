@@ -1,6 +1,7 @@
 """Started by ``test_ranks.py``: a rank ends while a thread of gloo's still lets go of the last collective.
 
-``python -m tests.parallel.late_world`` prints ``ended``, or hangs for good.
+``python -m tests.parallel.late_world`` prints ``ended``. Where the group does not outlive the reducer, a third of the starts
+hang for good.
 """
 
 import time
@@ -25,8 +26,10 @@ def work() -> None:
     summed = DistributedDataParallel(world.network(), broadcast_buffers=False, static_graph=True)
     summed.register_comm_hook(None, world.sum_of_bucket)
     world.train(summed, world.ROWS)
-    queue = [torch.distributed.all_reduce(torch.ones(5_000_000), async_op=True) for _ in range(8)]
-    ended = queue[-1].get_future().then(lambda _, late=Late(): None)
+    late, tensor = Late(), torch.ones(20_000_000)
+    queue = [torch.distributed.all_reduce(tensor, async_op=True) for _ in range(20)]
+    ended = queue[-1].get_future().then(lambda _, late=late: None)
+    del late
     ended.wait()
     del queue, ended
     process_group.stop()
