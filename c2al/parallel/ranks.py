@@ -1,5 +1,6 @@
 """The process group: who this rank is, on which device, and how all ranks come to one answer."""
 
+import atexit
 import ctypes
 import os
 import platform
@@ -23,6 +24,7 @@ from c2al.schema import DataError
 T = TypeVar("T")
 
 _left: list[Any] = []  # see stop
+atexit.register(_left.clear)
 
 
 @dataclass
@@ -118,10 +120,11 @@ def keep_freed_memory() -> None:
 
 
 def stop() -> None:
-    """Leave the process group. Its object lives on until another is left.
+    """Leave the process group. Its object lives on until another is left, or Python ends.
 
     DDP's reducer owns it too. As its last owner the reducer would join gloo's threads and keep Python's lock meanwhile,
-    for which one of them may be waiting (torch 2.13: some exits right after a collective hung for good).
+    for which one of them may be waiting (torch 2.13: some exits right after a collective hung for good). When Python's
+    own reference is the last, the lock is free meanwhile; that must be before the interpreter is taken down.
     """
     if dist.is_initialized():
         _left[:] = [dist.GroupMember.WORLD]

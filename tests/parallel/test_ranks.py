@@ -64,9 +64,10 @@ def test_seeds_are_everyones():
     process_group.seed_everything(2**40)  # NumPy takes 32 bits alone
 
 
-def test_a_rank_ends_while_a_thread_of_gloos_is_late():
+@pytest.mark.parametrize("how", ["leave", "return"])
+def test_a_rank_ends_while_a_thread_of_gloos_is_late(how):
     """DDP's reducer must not be the last owner of the group: it would wait for that thread, and keep Python's lock."""
-    words = [sys.executable, "-m", "tests.parallel.late_world"]
+    words = [sys.executable, "-m", "tests.parallel.late_world", how]
     ended = subprocess.run(words, cwd=runs.ROOT, env=runs.environment(), capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stdout) == (0, "ended\n"), ended.stderr
 
