@@ -58,6 +58,6 @@ def test_before_the_first_step(tiny_rows, tmp_path):
         job.until(lambda: len(job.workers()) == 2)
         job.agent.send_signal(signal.SIGTERM)
         job.ended(PROMPT_S)
-        said = ("c2al: stopped by SIGTERM", "c2al: stopped by the end of its parent")  # that may not listen yet, and die
+        said = ("c2al: stopped by SIGTERM", "c2al: stopped by the end of its parent")  # which may not listen yet
         assert all(line.startswith(said) for line in job.lines()), job.said
     assert not list((tmp_path / "run").glob("checkpoints/step_*"))
