@@ -63,8 +63,11 @@ class Given:
 def given(content: Any, kinds: Mapping[str, Kind], *, most_rows: int) -> Given:
     """The columns of ``kinds`` that any row has, whatever their values; DataError for another form, and 413 beyond
     ``most_rows``. Other columns are left out: ``check_known`` finds them."""
-    values, num_rows = _columns(content, kinds, most_rows)
-    return Given(values, num_rows)
+    if not isinstance(content, dict) or set(content) not in ({"rows"}, {"columns"}):
+        raise DataError("neither rows nor columns, or both", file=FILE, remedy=FORM)
+    if "rows" in content:
+        return _given_rows(content["rows"], kinds, most_rows)
+    return _given_columns(content["columns"], kinds, most_rows)
 
 
 def table_of(parts: Sequence[Given], kinds: Mapping[str, Kind], *, missing: str) -> pa.Table:
@@ -109,24 +112,19 @@ def check_known(names: set[str], known: Sequence[str]) -> None:
         raise DataError("the model reads no such column", file=FILE, column=name, remedy=remedy)
 
 
-def _columns(content: Any, kinds: Mapping[str, Kind], most_rows: int) -> tuple[dict[str, list[Any]], int]:
-    if not isinstance(content, dict) or set(content) not in ({"rows"}, {"columns"}):
-        raise DataError("neither rows nor columns, or both", file=FILE, remedy=FORM)
-    if "rows" in content:
-        rows = content["rows"]
-        if not isinstance(rows, list):
-            raise DataError("rows is no list", file=FILE, remedy=FORM)
-        check_rows(len(rows), most_rows)
-        for place, row in enumerate(rows):
-            if not isinstance(row, dict):
-                raise DataError(f"row {place} is no object", file=FILE, value=row, remedy=FORM)
-        every = {name: [row.get(name, Absent) for row in rows] for name in kinds}
-        lacking = {name for name, values in every.items() if rows and all(each is Absent for each in values)}
-        return {name: values for name, values in every.items() if name not in lacking}, len(rows)
-    return _given_columns(content["columns"], kinds, most_rows)
+def _given_rows(rows: Any, kinds: Mapping[str, Kind], most_rows: int) -> Given:
+    if not isinstance(rows, list):
+        raise DataError("rows is no list", file=FILE, remedy=FORM)
+    check_rows(len(rows), most_rows)
+    for place, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise DataError(f"row {place} is no object", file=FILE, value=row, remedy=FORM)
+    every = {name: [row.get(name, Absent) for row in rows] for name in kinds}
+    lacking = {name for name, values in every.items() if rows and all(each is Absent for each in values)}
+    return Given({name: values for name, values in every.items() if name not in lacking}, len(rows))
 
 
-def _given_columns(columns: Any, kinds: Mapping[str, Kind], most_rows: int) -> tuple[dict[str, list[Any]], int]:
+def _given_columns(columns: Any, kinds: Mapping[str, Kind], most_rows: int) -> Given:
     if not isinstance(columns, dict):
         raise DataError("columns is no object", file=FILE, remedy=FORM)
     lengths = {}
@@ -141,7 +139,7 @@ def _given_columns(columns: Any, kinds: Mapping[str, Kind], most_rows: int) -> t
             raise DataError("columns of different lengths", file=FILE, column=name, value=length, remedy=remedy)
     num_rows = lengths.get(first, 0)
     check_rows(num_rows, most_rows)
-    return {name: columns[name] for name in kinds if name in columns}, num_rows
+    return Given({name: columns[name] for name in kinds if name in columns}, num_rows)
 
 
 def _there(name: str, values: list[Any], missing: str) -> list[Any]:

@@ -16,7 +16,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from tests.faults.jobs import environment_of, free_port
+from tests.faults.jobs import environment_of
+from tests.runs import free_port
 
 NODES = ("127.0.0.1", "127.0.0.2")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "setpriv")

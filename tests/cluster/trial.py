@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests import runs
 from tests.cluster.slurm import NODES, Slurm
-from tests.faults.jobs import free_port, step_of
+from tests.faults.jobs import step_of
 
 SBATCH = runs.ROOT / "launch/slurm/train.sbatch"
 COMPONENTS = runs.ROOT / "launch/components.py"
@@ -34,7 +34,7 @@ class Trial:
 
     def torchx(self, name: str, *own: str) -> str:
         """Submit by TorchX's scheduler, with flags of the component of one's ``own``; the job's number."""
-        flags = ("-j", "2x1", "--memMB", "3000", "--rdzv_port", str(free_port()), *own)
+        flags = ("-j", "2x1", "--memMB", "3000", "--rdzv_port", str(runs.free_port()), *own)
         words = ("torchx", "run", "-s", "slurm", "-cfg", "partition=debug", f"{COMPONENTS}:train", *flags)
         self.say(f"{' '.join(words)} -- {' '.join(CONFIG[3:5])} … name={name}".replace(f"{runs.ROOT}/", ""))
         told = subprocess.run(

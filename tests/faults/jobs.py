@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -61,9 +60,8 @@ class Job:
         return self.output.read_text(errors="replace")
 
     def lines(self) -> list[str]:
-        """What c2al itself says, without the logs of torchrun, and without the notice of a checkpoint cut short."""
-        said = [line for line in self.said.splitlines() if line.startswith("c2al: ")]
-        return [line for line in said if CUT_SHORT not in line]
+        """What c2al itself says, without the logs of torchrun."""
+        return [line for line in self.said.splitlines() if line.startswith("c2al: ")]
 
     def processes(self) -> list[int]:
         """The living processes of the job, the agent among them."""
@@ -158,9 +156,3 @@ def gone(mark: str, within_s: float) -> bool:
 
 def _parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -6,7 +6,7 @@ import pytest
 
 from tests import runs
 from tests.faults.hosts import Pair, two_faults
-from tests.faults.jobs import half_written, logs_of
+from tests.faults.jobs import CUT_SHORT, half_written, logs_of
 from tests.faults.netns import Hosts, missing
 
 
@@ -42,8 +42,9 @@ def test_a_host_that_comes_back(hosts, tiny_rows, undisturbed, tmp_path):
         pair.jobs[1].end()
         pair.jobs[1] = pair.start_on(1, max_restarts=2)
         pair.finish()
-        (line,) = pair.jobs[0].lines()
+        lost, *going_on = pair.jobs[0].lines()
     finally:
         pair.end()
-    assert re.match(r"c2al: rank 1 \(pid \d+ on host-1\) was lost during \S", line)
+    assert re.match(r"c2al: rank 1 \(pid \d+ on host-1\) was lost during \S", lost)
+    assert all(CUT_SHORT in line for line in going_on), going_on
     runs.assert_same_run(undisturbed, tmp_path / "run")
