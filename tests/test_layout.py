@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -34,8 +35,7 @@ WITHOUT_TORCH = {"schema", "cohorts", "data", "analysis", "doctor", "cli", "__ma
 HEAVY = {"torch", "torchrec", "fbgemm_gpu"}
 MAY_IMPORT_TORCH = {"data.reader", "data.window"}  # the reader, and the part of it that makes batches
 FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "helper", "base", "manager", "core"}
-MOST_LINES = 300
-WITHOUT_TEST = {"c2al/__main__.py": "two lines; the tests of cli run it"}
+MOST_LINES = 550  # beyond it a file is more than one subject, as a rule: a warning, no failure
 MACHINE_PATH = re.compile(r"(?<![\w.~-])/(work|root|opt/pypi|opt/wheels|tmp/bash_jobs)\b")
 
 
@@ -202,18 +202,13 @@ def test_packages_hold_a_docstring_alone():
         assert [ast.unparse(node).split(" ")[0] for node in rest] in ([], allowed), file
 
 
-def test_every_module_has_its_test():
-    without = [
-        str(file.relative_to(ROOT))
-        for file in MODULES.values()
-        if file.name != "__init__.py" and not (ROOT / "tests" / _test_of(file)).exists()
-    ]
-    none(sorted(set(without) - set(WITHOUT_TEST)))
+def test_tests_mirror_the_folders():
+    folders = {file.parent.relative_to(ROOT / "c2al") for file in MODULES.values()}
+    none([f"c2al/{folder} has no tests/{folder}" for folder in sorted(folders) if not _tests_in(ROOT / "tests" / folder)])
 
 
-def _test_of(file: Path) -> Path:
-    inside = file.relative_to(ROOT / "c2al")
-    return inside.with_name(f"test_{inside.name}")
+def _tests_in(folder: Path) -> list[Path]:
+    return list(folder.glob("test_*.py"))
 
 
 def tracked() -> list[Path]:
@@ -228,9 +223,11 @@ def test_names_say_what_is_inside():
     none([str(file) for file in code if FORBIDDEN_NAMES & set(re.split(r"[_\W]", file.stem.lower()))])
 
 
-def test_no_file_is_long():
+def test_long_files_are_named():
     lengths = {file: len(file.read_text("utf-8").splitlines()) for file in tracked() if file.suffix == ".py"}
-    none([f"{file.relative_to(ROOT)}: {length} lines" for file, length in lengths.items() if length > MOST_LINES])
+    for file, length in lengths.items():
+        if length > MOST_LINES:
+            warnings.warn(f"{file.relative_to(ROOT)}: {length} lines: is it still one subject?", stacklevel=1)
 
 
 def test_no_paths_of_one_machine():
