@@ -22,6 +22,7 @@ import fsspec
 import yaml
 
 SPLITS = ("train", "validation", "test")
+REPLACED = ".c2al-replaced"  # ends the name that an old folder bears while a new one takes its place
 RAW_KEYS = ("source", "part", "raw_type", "drop_unknown")  # of a sparse column; written where they say something
 
 
@@ -213,6 +214,13 @@ def _text(folder: str) -> str:
         with fsspec.open(path, "rt", encoding="utf-8") as file:
             return file.read()
     except FileNotFoundError:
+        files, root = fsspec.url_to_fs(folder.rstrip("/"))
+        if files.exists(f"{root}{REPLACED}/schema.yaml"):
+            raise DataError(
+                "a preparation was stopped while it replaced this folder; the old data is whole",
+                file=f"{root}{REPLACED}",
+                remedy=f"rename it to {folder.rstrip('/')}, or run `c2al prepare` into that folder again",
+            ) from None
         raise DataError(
             "no prepared data there", file=path, remedy="run `c2al prepare source=… to=DIR`, or mend data.path"
         ) from None

@@ -251,14 +251,12 @@ def ensure_data(config: Any) -> None:
 
     Rows that are there are used as they are; where ``data.prepare`` would have made others, that is said.
     """
-    from hydra.utils import instantiate
-
     path, made = config.data.path, Path(config.data.path) / "schema.yaml"
     if config.data.prepare is None or "://" in path:
         return
     if not made.exists() and _is_first():
         print(f"making {path} …", file=sys.stderr, flush=True)
-        instantiate(config.data.prepare, to=path)
+        _make_data(config.data.prepare, path)
     deadline = time.monotonic() + config.training.timeout_s  # there is no process group yet to wait in
     while not made.exists():
         if time.monotonic() > deadline:
@@ -270,6 +268,21 @@ def ensure_data(config: Any) -> None:
     if other and _is_first():
         made_with = ", ".join(f"{key}={found[key]}" for key in other)
         print(f"{path} is there already, made with {made_with}: data.prepare makes nothing", file=sys.stderr)
+
+
+def _make_data(prepare: Any, path: str) -> None:
+    """Run a prepare function; where another process runs it already, its rows will do."""
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    from c2al.folder_lock import FolderBusyError
+
+    try:
+        instantiate(prepare, to=path)
+    except InstantiationException as error:
+        if not isinstance(error.__cause__, FolderBusyError):
+            raise
+        print(f"{error.__cause__.problem} ({error.__cause__.where['value']}): waiting for it", file=sys.stderr)
 
 
 def _num_gpus() -> int:

@@ -17,7 +17,9 @@ ROOT = Path(__file__).parents[1]
 
 # A module imports from its own folder and from those to the left.
 ORDER = [
-    *("schema", "batch", "cohorts", "data", "embedding", "interaction", "heads", "objectives", "metrics", "model"),
+    "schema",
+    "folder_lock",
+    *("batch", "cohorts", "data", "embedding", "interaction", "heads", "objectives", "metrics", "model"),
     *("parallel", "training", "analysis", "serving", "doctor", "printing", "verbs", "sweep", "cli", "__main__"),
 ]
 # Who alone may import what: names of folders, modules, or single files.

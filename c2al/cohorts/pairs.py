@@ -147,7 +147,11 @@ def _read(path: str, take: Callable[[dict[str, Any]], T]) -> T:
 
 def _write(path: str, fill: Callable[[Any], Any]) -> None:
     files, place = fsspec.url_to_fs(path)
-    files.makedirs(files._parent(place), exist_ok=True)
-    with files.open(f"{place}.part", "wb") as file:
-        fill(file)
-    files.mv(f"{place}.part", place)
+    try:
+        files.makedirs(files._parent(place), exist_ok=True)
+        with files.open(f"{place}.part", "wb") as file:
+            fill(file)
+        files.mv(f"{place}.part", place)
+    except OSError as error:
+        reason = error.strerror or str(error).splitlines()[0]
+        raise DataError(f"the file cannot be written: {reason}", file=path, remedy="choose another to=DIR") from error

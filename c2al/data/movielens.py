@@ -11,9 +11,10 @@ import pyarrow as pa
 
 from c2al.cohorts import axes
 from c2al.data.movielens_files import MovieLens, read_movielens
+from c2al.data.prepared_folder import prepared_folder
 from c2al.data.raw_values import texts_of
 from c2al.data.vocabulary import Vocabulary
-from c2al.data.writer import prepared_folder, write_splits
+from c2al.data.writer import write_splits
 from c2al.schema import SPLITS, CohortAxis, DataError, DenseColumn, Schema, SparseColumn
 
 LIKED = 4
@@ -32,11 +33,13 @@ def prepare(
     ``progress(done, all)`` counts ratings. Cohort axes: age group, gender, occupation, and activity, the user's number
     of ratings in the training part, cut by rows ("unknown": no rating there).
     """
-    data = read_movielens(folder)
-    if len(data.rating) < MIN_RATINGS:
-        raise DataError("too few ratings to split", file=folder, value=len(data.rating), remedy="give the whole data")
-    rows = Rows(data)
     with prepared_folder(to, overwrite=overwrite) as partial:
+        data = read_movielens(folder)
+        if len(data.rating) < MIN_RATINGS:
+            raise DataError(
+                "too few ratings to split", file=folder, value=len(data.rating), remedy="give the whole data"
+            )
+        rows = Rows(data)
         sparse, sparse_arrays = _encode_sparse(rows, partial)
         dense, dense_arrays = _encode_dense(rows)
         stored, cohort_arrays = _encode_axes(rows)

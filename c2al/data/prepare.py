@@ -14,11 +14,12 @@ import pyarrow as pa
 
 from c2al.data.fitting import AxisFit, Scale
 from c2al.data.inference import Found, Plan, infer
+from c2al.data.prepared_folder import prepared_folder
 from c2al.data.raw_files import Chunk, RawFiles
 from c2al.data.raw_values import feature_texts, labels_of, numbers_of, texts_of, weights_of
 from c2al.data.splitting import Splitter, check_splits, make_splitter
 from c2al.data.vocabulary import Vocabulary, unit_ids
-from c2al.data.writer import prepared_folder, write_splits
+from c2al.data.writer import write_splits
 from c2al.schema import SPLITS, DataError, Schema, SparseColumn
 
 Progress = Callable[[int, int], None]
@@ -50,15 +51,15 @@ def prepare_parquet(
     the rows of both passes; all is 0 while unknown.
     """
     _check_numbers(hash_rows=hash_rows, max_vocabulary=max_vocabulary, min_count=min_count, seed=seed)
-    raw = RawFiles(folder, skip=to)
-    special = {"label": label, "weight": weight, "unit": unit, "split": split_by}
-    named = {role: column for role, column in special.items() if column is not None}
-    plan = infer(raw, special=named, sparse=sparse, dense=dense, axes=axes)
-    if raw.files_without(label):
-        remedy = "write the label into every file"
-        raise DataError("the label is missing here", file=raw.files_without(label)[0], column=label, remedy=remedy)
-    maker = Preparation(plan, raw, make_splitter(raw, split_by, seed), label=label, weight=weight, unit=unit)
     with prepared_folder(to, overwrite=overwrite) as partial:
+        raw = RawFiles(folder, skip=to)
+        special = {"label": label, "weight": weight, "unit": unit, "split": split_by}
+        named = {role: column for role, column in special.items() if column is not None}
+        plan = infer(raw, special=named, sparse=sparse, dense=dense, axes=axes)
+        if raw.files_without(label):
+            remedy = "write the label into every file"
+            raise DataError("the label is missing here", file=raw.files_without(label)[0], column=label, remedy=remedy)
+        maker = Preparation(plan, raw, make_splitter(raw, split_by, seed), label=label, weight=weight, unit=unit)
         maker.fit(progress, max_values=max_vocabulary, min_count=min_count, hash_rows=hash_rows)
         splits = write_splits(partial, maker.tables(progress), label=label, weight=weight)
         schema = Schema(

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from c2al.cohorts import axes
+from c2al.data.prepared_folder import prepared_folder
 from c2al.data.synthetic_world import (
     CHUNK,
     DEVICES,
@@ -24,7 +25,7 @@ from c2al.data.synthetic_world import (
     draw,
     make_world,
 )
-from c2al.data.writer import prepared_folder, write_splits
+from c2al.data.writer import write_splits
 from c2al.schema import SPLITS, CohortAxis, DataError, DenseColumn, Schema, SparseColumn
 
 DENSE = (  # constants of the generator, so that no pass over the rows is needed

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
+from c2al.data.prepared_folder import is_view, prepared_folder
 from c2al.data.row_groups import SplitFiles
 from c2al.data.scan import read_columns
-from c2al.data.writer import prepared_folder
 from c2al.schema import CohortAxis, DataError, Schema, View, fingerprint
 
 
@@ -29,7 +29,7 @@ def write_view(
     itself, the new one is of its rows and keeps its other axes. A DataError where ``to`` holds anything but a view.
     """
     files, target = fsspec.url_to_fs(to)
-    if files.exists(target) and files.ls(target) and not (_is_prepared(files, target) and Schema.load(to).view):
+    if files.isdir(target) and files.ls(target) and not is_view(to):
         raise DataError(
             "the folder holds something other than learned cohorts", file=to, remedy="choose another to=DIR"
         )
@@ -66,10 +66,6 @@ def _write_split(folder: str, rows: SplitFiles, columns: Mapping[str, np.ndarray
         ):
             for group in (group for group in rows.groups if group.file == file):
                 writer.write_table(table.slice(group.first_row, group.num_rows), row_group_size=group.num_rows)
-
-
-def _is_prepared(files: fsspec.AbstractFileSystem, target: str) -> bool:
-    return files.exists(f"{target}/schema.yaml")
 
 
 def _absolute(folder: str) -> str:

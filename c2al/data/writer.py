@@ -4,8 +4,7 @@
 holds.
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import IO
 
 import fsspec
@@ -13,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from c2al.schema import SPLITS, DataError, Split
+from c2al.schema import SPLITS, Split
 
 ROWS_PER_GROUP = 32_768  # small, so that a shuffle window mixes many distant row groups
 ROWS_PER_FILE = 4_194_304
@@ -102,39 +101,3 @@ def write_splits(
     for writer in writers.values():
         writer.__exit__(None, None, None)
     return {split: writer.split for split, writer in writers.items()}
-
-
-@contextmanager
-def prepared_folder(to: str, overwrite: bool = False) -> Iterator[str]:
-    """Yield a folder ``to + ".partial"`` to write in, which takes its name when the block ends, and goes on an error.
-
-    A non-empty ``to`` is refused; ``overwrite=True`` replaces prepared data (a folder with ``schema.yaml``) and
-    nothing else. The old data stays until the new is complete.
-    """
-    files, target = fsspec.url_to_fs(to.rstrip("/"))
-    partial = f"{target}.partial"
-    _refuse(files, target, to, overwrite)
-    if files.exists(partial):
-        files.rm(partial, recursive=True)
-    files.makedirs(partial)
-    try:
-        yield files.unstrip_protocol(partial)
-    except BaseException:
-        files.rm(partial, recursive=True)
-        raise
-    if files.exists(target):  # old data, or an empty folder, into which a move would go
-        files.rm(target, recursive=True)
-    files.mv(partial, target, recursive=True)
-
-
-def _refuse(files: fsspec.AbstractFileSystem, target: str, to: str, overwrite: bool) -> None:
-    if not files.exists(target):
-        return
-    if not files.isdir(target):
-        raise DataError("a file stands where the folder is to be", file=to, remedy="choose another to=DIR")
-    if files.ls(target) and not files.exists(f"{target}/schema.yaml"):
-        raise DataError("the folder holds something else", file=to, remedy="choose an empty or a new to=DIR")
-    if files.ls(target) and not overwrite:
-        raise DataError(
-            "the folder holds prepared data already", file=to, remedy="pass overwrite=true, or choose another to=DIR"
-        )

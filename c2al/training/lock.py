@@ -1,24 +1,16 @@
 """One job at a time writes into a run's folder, and a job that is started again knows its own."""
 
-import errno
-import fcntl
-import json
-import logging
 import os
 import socket
-import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from c2al.schema import DataError
-
-log = logging.getLogger(__name__)
+from c2al.folder_lock import FileLock
 
 NAME = "run.lock"
 NAMED = "C2AL_JOB"  # set by launch/components.py to a name that no other job has
 WAIT_S = 10.0  # for the processes of a job that has just been stopped or killed
-NOT_OFFERED = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 
 def restarted() -> bool:
@@ -43,56 +35,21 @@ def goes_on(before: Mapping[str, Any]) -> bool:
     return before.get("job") == job() and (restarted() or NAMED in os.environ)
 
 
-class FolderLock:
-    """``run.lock``: held by rank 0 while a run goes on, with the job, host and process that hold it or held it last.
-
-    Given back by the system when the process ends, however it ends. Where a file system has no locks, it warns.
-    """
+class FolderLock(FileLock):
+    """``run.lock``: held by rank 0 while a run goes on, with the job, host and process that hold it or held it last."""
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / NAME
-        self._file: IO[str] | None = None
+        super().__init__(
+            folder / NAME,
+            folder=str(folder),
+            problem="another run writes into this folder",
+            remedy="wait for it or stop it, or choose another name=…",
+        )
 
     def take(self, wait_s: float | None = None) -> None:
-        """DataError that names the holder, where it is still held after ``wait_s``; OSError where it cannot be made."""
-        self._file = self.path.open("a+")
-        deadline = time.monotonic() + (WAIT_S if wait_s is None else wait_s)
-        while True:
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except OSError as error:
-                if error.errno in NOT_OFFERED:
-                    log.warning("%s cannot be locked (%s): start no second run in this folder", self.path, error)
-                    return
-                if time.monotonic() > deadline:
-                    holder = self.read()
-                    self.release()
-                    raise DataError(
-                        "another run writes into this folder",
-                        file=str(self.path.parent),
-                        value=f"process {holder.get('pid')} on {holder.get('host')}, since {holder.get('since')}",
-                        remedy="wait for it or stop it, or choose another name=…",
-                    ) from None
-            time.sleep(0.1)
-
-    def read(self) -> dict[str, Any]:
-        """What the holder, or the last one, has written."""
-        try:
-            return json.loads(self.path.read_text())
-        except (OSError, ValueError):  # new, or cut short by a kill
-            return {}
+        """Take the lock, waiting ``WAIT_S`` seconds for it unless told otherwise."""
+        super().take(WAIT_S if wait_s is None else wait_s)
 
     def write(self, **more: Any) -> None:
-        """Say who holds it, and ``more``."""
-        assert self._file is not None
-        holder = {"job": job(), "host": socket.gethostname(), "pid": os.getpid()}
-        self._file.truncate(0)
-        self._file.write(json.dumps(holder | {"since": time.strftime("%Y-%m-%d %H:%M:%S")} | more) + "\n")
-        self._file.flush()
-
-    def release(self) -> None:
-        """Let others take it."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        """Write who holds the lock, the job's name, and ``more``."""
+        super().write(job=job(), **more)

@@ -77,3 +77,12 @@ def test_the_view_of_learned_cohorts(found, tmp_path):
     assert load_view(path) == "out/learned"
     (tmp_path / "pairs.json").write_text('{"pairs": []}')
     assert load_view(path) is None, "written before there were learned axes"
+
+
+@pytest.mark.parametrize("to", ["/proc/x", "afile/b", "afile"])
+def test_a_folder_that_cannot_be_written_is_one_line(found, tmp_path, monkeypatch, to):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "afile").write_text("x")
+    with pytest.raises(DataError, match=rf"cannot be written: .*file {to}/pairs\.png.*to=DIR") as caught:
+        found.save(to)
+    assert "\n" not in str(caught.value)

@@ -136,6 +136,22 @@ def test_nothing_but_a_view_is_replaced(view, tmp_path):
         assert contents(taken) == before
 
 
+def test_a_view_whose_rows_are_others_by_now_is_replaced(view, prepared):
+    """As the error about it says: by learning the cohorts again."""
+    rows, folder = view
+    prepared(NUM_ROWS, table=pa.table(small_table(NUM_ROWS + 1).slice(1)), folder=rows)
+    Path(rows, "schema.yaml").write_text(Path(rows, "schema.yaml").read_text() + "\n")
+    write_view(folder, rows=rows, axes=[GROUPED], ids={"train": {"learned": made_ids()}})
+    assert Schema.load(folder).view
+
+
+def test_a_view_that_holds_the_users_files_is_refused(view):
+    rows, folder = view
+    Path(folder, "train", "notes.txt").write_text("mine")
+    with pytest.raises(DataError, match=r"something else beside prepared data.*notes\.txt"):
+        write_view(folder, rows=rows, axes=[GROUPED], ids={"train": {"learned": made_ids()}})
+
+
 def test_a_view_is_whole_or_not_there(view, tmp_path):
     rows, folder = view
     before = contents(folder)

@@ -1,12 +1,10 @@
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 
 from c2al.data import writer
-from c2al.data.writer import prepared_folder, write_splits
-from c2al.schema import DataError, Split
+from c2al.data.writer import write_splits
+from c2al.schema import Split
 
 
 def rows(num: int, start: int = 0) -> pa.Table:
@@ -45,82 +43,3 @@ def test_a_split_written_again_holds_no_old_parts(tmp_path, monkeypatch):
     write_splits(str(tmp_path), [("train", rows(20))], label="label", weight=None)
     write_splits(str(tmp_path), [("train", rows(3))], label="label", weight=None)
     assert pq.read_table(tmp_path / "train").num_rows == 3
-
-
-@pytest.fixture(params=["local", "memory"])
-def place(request, tmp_path):
-    if request.param == "local":
-        return str(tmp_path / "deep" / "prepared")
-    files = fsspec.filesystem("memory")
-    files.store.clear()
-    files.pseudo_dirs[:] = [""]
-    return "memory://deep/prepared"
-
-
-def put(folder: str, name: str, text: str) -> None:
-    with fsspec.open(f"{folder}/{name}", "w", auto_mkdir=True) as file:
-        file.write(text)
-
-
-def listing(folder: str) -> list[str]:
-    files, root = fsspec.url_to_fs(folder)
-    return sorted(path[path.index("prepared") :] for path in files.find(root.rsplit("/", 1)[0]))
-
-
-def test_the_folder_takes_its_name_when_the_block_ends(place):
-    with prepared_folder(place) as partial:
-        put(partial, "train/part.parquet", "rows")
-        put(partial, "schema.yaml", "new")
-        assert listing(place) == ["prepared.partial/schema.yaml", "prepared.partial/train/part.parquet"]
-    assert listing(place) == ["prepared/schema.yaml", "prepared/train/part.parquet"]
-
-
-def test_an_error_leaves_nothing_new_and_the_old_data(place):
-    with prepared_folder(place) as partial:
-        put(partial, "schema.yaml", "old")
-
-    def fail() -> None:
-        with prepared_folder(place, overwrite=True) as partial:
-            put(partial, "schema.yaml", "new")
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fail()
-    assert listing(place) == ["prepared/schema.yaml"]
-    with fsspec.open(f"{place}/schema.yaml", "r") as file:
-        assert file.read() == "old"
-
-
-def test_overwrite_replaces_prepared_data_whole(place):
-    with prepared_folder(place) as partial:
-        put(partial, "schema.yaml", "old")
-        put(partial, "old.parquet", "rows")
-    with pytest.raises(DataError, match="overwrite"), prepared_folder(place):
-        pass
-    with prepared_folder(place, overwrite=True) as partial:
-        put(partial, "schema.yaml", "new")
-    assert listing(place) == ["prepared/schema.yaml"]
-
-
-def test_overwrite_spares_a_folder_that_is_no_prepared_data(place):
-    put(place, "thesis.tex", "years of work")
-    with pytest.raises(DataError, match="something else"), prepared_folder(place, overwrite=True):
-        pass
-    assert listing(place) == ["prepared/thesis.tex"]
-
-
-def test_what_a_killed_run_left_is_swept_away(place):
-    put(f"{place}.partial", "train/half.parquet", "rows")
-    with prepared_folder(place) as partial:
-        put(partial, "schema.yaml", "new")
-    assert listing(place) == ["prepared/schema.yaml"]
-
-
-def test_an_empty_folder_is_taken_and_a_file_is_not(tmp_path):
-    (tmp_path / "empty").mkdir()
-    with prepared_folder(str(tmp_path / "empty") + "/") as partial:
-        put(partial, "schema.yaml", "new")
-    assert (tmp_path / "empty" / "schema.yaml").exists()
-    (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="a file stands"), prepared_folder(str(tmp_path / "file")):
-        pass

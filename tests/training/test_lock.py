@@ -1,5 +1,6 @@
 """One writer a folder; a job started again is known."""
 
+import errno
 import json
 import os
 import subprocess
@@ -7,6 +8,7 @@ import sys
 
 import pytest
 
+from c2al import folder_lock
 from c2al.schema import DataError
 from c2al.training import lock
 from c2al.training.lock import FolderLock, goes_on, job, restarted
@@ -38,9 +40,9 @@ def test_a_second_writer_is_told_who_the_first_is(tmp_path):
 
 def test_a_file_system_without_locks_gives_a_warning(tmp_path, monkeypatch, caplog):
     def refuse(*_):
-        raise OSError(lock.errno.ENOLCK, "No locks available")
+        raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(lock.fcntl, "flock", refuse)
+    monkeypatch.setattr(folder_lock.fcntl, "flock", refuse)
     FolderLock(tmp_path).take(wait_s=0)
     assert "cannot be locked" in caplog.text
 
