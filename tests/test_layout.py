@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 
 # A module imports from its own folder and from those to the left.
 ORDER = [
+    "names",
     "schema",
     "folder_lock",
     *("batch", "cohorts", "data", "embedding", "interaction", "heads", "objectives", "metrics", "model"),
@@ -206,7 +207,9 @@ def test_packages_hold_a_docstring_alone():
 
 def test_tests_mirror_the_folders():
     folders = {file.parent.relative_to(ROOT / "c2al") for file in MODULES.values()}
-    none([f"c2al/{folder} has no tests/{folder}" for folder in sorted(folders) if not _tests_in(ROOT / "tests" / folder)])
+    none(
+        [f"c2al/{folder} has no tests/{folder}" for folder in sorted(folders) if not _tests_in(ROOT / "tests" / folder)]
+    )
 
 
 def _tests_in(folder: Path) -> list[Path]:

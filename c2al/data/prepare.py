@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from c2al.data.examples import Examples
 from c2al.data.fitting import AxisFit, Scale
 from c2al.data.inference import Found, Plan, infer
 from c2al.data.prepared_folder import prepared_folder
@@ -20,6 +21,7 @@ from c2al.data.raw_values import feature_texts, labels_of, numbers_of, texts_of,
 from c2al.data.splitting import Splitter, check_splits, make_splitter
 from c2al.data.vocabulary import Vocabulary, unit_ids
 from c2al.data.writer import write_splits
+from c2al.names import file_names
 from c2al.schema import SPLITS, DataError, Schema, SparseColumn
 
 Progress = Callable[[int, int], None]
@@ -62,6 +64,7 @@ def prepare_parquet(
         maker = Preparation(plan, raw, make_splitter(raw, split_by, seed), label=label, weight=weight, unit=unit)
         maker.fit(progress, max_values=max_vocabulary, min_count=min_count, hash_rows=hash_rows)
         splits = write_splits(partial, maker.tables(progress), label=label, weight=weight)
+        maker.examples.save(partial)
         schema = Schema(
             name=folder.rstrip("/").split("/")[-1],
             label=label,
@@ -103,6 +106,11 @@ class Preparation:
         self.vocabularies: list[Vocabulary] = []
         self.scales = [Scale(feature.name) for feature in plan.dense]
         self.axes = [AxisFit(feature.name, kind) for feature, kind in plan.axes]
+        self.examples = Examples(
+            [feature.column for feature in (*plan.sparse, *plan.dense)],
+            [feature.name for feature in plan.sparse],
+            [feature.name for feature in plan.dense],
+        )
         self.num_rows = 0
         used = [feature.column for feature in (*plan.sparse, *plan.dense, *(axis for axis, _ in plan.axes))]
         self.columns = list(dict.fromkeys([label, *used, *(column for column in (weight, unit) if column)]))
@@ -143,6 +151,7 @@ class Preparation:
         done = self.num_rows
         for chunk, split in self._chunks():
             table = self._encode(chunk)
+            self.examples.update(chunk.table, table, chunk.rows)
             for i, name in enumerate(SPLITS):
                 yield name, table.filter(pa.array(split == i))
             done += chunk.table.num_rows
@@ -169,10 +178,13 @@ class Preparation:
 
     def sparse_columns(self, folder: str) -> Iterator[SparseColumn]:
         """The columns with what raw rows need to be encoded again; their vocabularies are written into the folder."""
+        files = file_names(feature.name for feature in self.plan.sparse)
         for feature, vocabulary in zip(self.plan.sparse, self.vocabularies, strict=True):
             source = feature.column if feature.column != feature.name else None
             raw_type = str(self.raw.types[feature.column])
-            yield replace(vocabulary.save(folder), source=source, part=feature.part, raw_type=raw_type)
+            yield replace(
+                vocabulary.save(folder, files[feature.name]), source=source, part=feature.part, raw_type=raw_type
+            )
 
     def _chunks(self) -> Iterator[tuple[Chunk, np.ndarray]]:
         split_by = next((found.column for found in self.plan.found if "split" in found.role.split(", ")), None)

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from c2al.names import file_names
 from c2al.schema import SparseColumn
 
 FEW = 16  # texts, up to which a loop is faster than arrays
@@ -82,11 +83,14 @@ class Vocabulary:
         """Rows of the table: ids are below it."""
         return self.hash_rows if self.hashed and self.hash_rows else len(self.values) + 1
 
-    def save(self, folder: str) -> SparseColumn:
-        """Write ``vocabularies/<name>.parquet`` of (value, id), and describe the column."""
+    def save(self, folder: str, file: str | None = None) -> SparseColumn:
+        """Write ``vocabularies/<file>.parquet`` of (value, id), and describe the column.
+
+        Where a folder gets vocabularies of several columns, ``file`` is what ``names.file_names`` makes of all of them.
+        """
         if self.hashed:
             return SparseColumn(self.name, self.num_rows, multi=self.multi, hashed=True)
-        place = f"vocabularies/{self.name.replace('/', '_')}.parquet"
+        place = f"vocabularies/{file or file_names([self.name])[self.name]}.parquet"
         path = f"{folder.rstrip('/')}/{place}"
         with fsspec.open(path, "wb", auto_mkdir=True) as file:
             ids = np.arange(1, len(self.values) + 1, dtype=np.int32)

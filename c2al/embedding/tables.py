@@ -7,12 +7,8 @@ import torch
 from torchrec.modules.embedding_configs import EmbeddingBagConfig, PoolingType
 from torchrec.modules.embedding_modules import EmbeddingBagCollection
 
+from c2al.names import table_name as table_name  # what modules of this layer and above take from here
 from c2al.schema import SparseColumn
-
-
-def table_name(column: str) -> str:
-    """``table_<column>``: a column may be called ``type`` or ``a.b``, which no torch module can be."""
-    return f"table_{column.replace('.', '__')}"
 
 
 def table_of(parameter: str) -> str | None:

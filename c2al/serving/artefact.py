@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from c2al.names import file_names
 from c2al.schema import DataError, DenseColumn, Schema, SparseColumn
 from c2al.serving import programs
 from c2al.serving.archive import OWN, Archive
@@ -42,8 +43,10 @@ class Artefact:
 
     def vocabulary(self, column: str) -> pa.Array:
         """The values of a column's ids, as text: the value at place i has id i + 1. Empty where it has none."""
-        name = f"{OWN}vocabularies/{column}.parquet"
-        if name not in self._archive.names():
+        file = file_names(each.name for each in self.schema.sparse).get(column, column)
+        known = (f"{OWN}vocabularies/{name}.parquet" for name in (file, column))  # the second one: in older files
+        name = next((name for name in known if name in self._archive.names()), None)
+        if name is None:
             return pa.array([], pa.string())
         return pq.read_table(pa.BufferReader(self._archive.read(name))).sort_by("id")["value"].combine_chunks()
 

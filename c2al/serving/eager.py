@@ -9,6 +9,7 @@ from torch import nn
 
 from c2al.embedding.dense import DenseTokens
 from c2al.heads.assembled import assembled
+from c2al.names import table_name
 from c2al.schema import DataError
 from c2al.serving.served import Lookup, ServedModel, SparseInput
 
@@ -35,7 +36,7 @@ def built(manifest: Mapping[str, Any]) -> ServedModel:
 
 def linear_maps(sparse: list[SparseInput], dim: int) -> nn.ModuleDict:
     """As ``SchemaOrder`` names them, for tables of another width."""
-    names = {f"table_{column.name.replace('.', '__')}": column.width for column in sparse if column.width != dim}
+    names = {table_name(column.name): column.width for column in sparse if column.width != dim}
     return nn.ModuleDict({name: nn.Linear(width, dim, bias=False) for name, width in names.items()})
 
 

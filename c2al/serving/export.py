@@ -17,6 +17,7 @@ import torch
 
 from c2al.embedding.tables import table_of
 from c2al.model import Ranker
+from c2al.names import file_names
 from c2al.schema import DataError, Schema
 from c2al.serving import parity, programs
 from c2al.serving.archive import OWN, Archive, Writer, written
@@ -212,12 +213,14 @@ def _jsonable(schema: Schema) -> dict[str, Any]:
 
 def _write_vocabularies(writer: Writer, saved: SavedRun) -> None:
     folder = (saved.schema.view.rows if saved.schema.view else saved.config.data.path).rstrip("/")
-    for column in build.chosen_columns(saved.config, saved.schema)[0]:
+    sparse = build.chosen_columns(saved.config, saved.schema)[0]
+    files = file_names(column.name for column in sparse)
+    for column in sparse:
         if column.vocabulary:
             path = f"{folder}/{column.vocabulary}"
             try:
                 with fsspec.open(path, "rb") as file:
-                    writer.add(f"{OWN}vocabularies/{column.name}.parquet", file.read())
+                    writer.add(f"{OWN}vocabularies/{files[column.name]}.parquet", file.read())
             except FileNotFoundError:
                 remedy = "bring the prepared data back to where the run read it"
                 raise DataError("the vocabulary is gone", file=path, column=column.name, remedy=remedy) from None

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from c2al.embedding.places import last_places
+from c2al.names import table_name
 from c2al.serving.quantized import NUM_PARTS, looked_up
 
 
@@ -117,7 +118,7 @@ class Lookup(nn.Module):
     def _tokens(self, rows_BTW: torch.Tensor, columns: Sequence[SparseInput]) -> torch.Tensor:
         if columns[0].width == self.dim:
             return rows_BTW
-        maps = [self.to_dim[f"table_{column.name.replace('.', '__')}"] for column in columns]
+        maps = [self.to_dim[table_name(column.name)] for column in columns]
         return torch.stack([to_dim(rows_BTW[:, i]) for i, to_dim in enumerate(maps)], dim=1)
 
 
