@@ -16,14 +16,14 @@ from c2al.serving.calibration import chosen, probabilities
 from c2al.serving.encode import Encoder
 from c2al.serving.gauges import Gauges
 from c2al.serving.inputs import Bags, Inputs
-from c2al.serving.json_rows import Kind, given, table_of
+from c2al.serving.json_rows import given, table_of
+from c2al.serving.json_values import FILE, Kind, kind_of
 from c2al.serving.refusals import RefusalError
 from c2al.serving.service_settings import Settings
 
 if TYPE_CHECKING:
     from c2al.serving.artefact import Artefact
 
-FILE = "the request"
 LATER = {"Retry-After": "1"}
 LONGEST_TEXT = 16_384  # bytes; a hashed text costs a step for each
 
@@ -45,6 +45,7 @@ class Loaded:
             prepared: Encoder(artefact.schema, artefact.columns, artefact.vocabulary, self.policy, prepared=prepared)
             for prepared in (False, True)
         }
+        self._kinds = {prepared: self._kinds_of(prepared) for prepared in (False, True)}
         self._warm()
         self._try()
         self.batcher = Batcher(artefact, settings.batches, under_way=under_way, observe=gauges.ran)
@@ -54,12 +55,15 @@ class Loaded:
         return self._encoders[prepared].columns
 
     def kinds(self, prepared: bool) -> dict[str, Kind]:
-        """What each of them takes."""
-        encoder, values = self._encoders[prepared], "ids" if prepared else "raw"
+        """Return what each of them takes."""
+        return self._kinds[prepared]
+
+    def _kinds_of(self, prepared: bool) -> dict[str, Kind]:
+        encoder = self._encoders[prepared]
         kinds = {column.name: Kind("numbers") for column in encoder.dense}
-        for column in (*encoder.single, *encoder.bags):
-            kinds[column.name if prepared else column.raw] = Kind(values, bag=column.multi)
-        return kinds
+        for column in sorted((*encoder.single, *encoder.bags), key=lambda each: each.part == ""):
+            kinds.setdefault(column.name if prepared else column.raw, kind_of(column, prepared=prepared))
+        return {name: kinds[name] for name in encoder.columns}
 
     def encode(self, table: pa.Table, prepared: bool) -> Inputs:
         """Rows as the model reads them; a DataError also for types that Arrow itself can make nothing of there."""

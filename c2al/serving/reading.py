@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.types as pat
 
 from c2al.serving import arrow_stream, json_rows
 from c2al.serving.bodies import JSON, Asked
 from c2al.serving.inputs import Inputs
+from c2al.serving.json_values import Kind, array_of
 from c2al.serving.loaded import Loaded
 from c2al.serving.service_settings import Settings
 
@@ -78,13 +80,13 @@ class Reader:
         if each.form == JSON:
             content = json_rows.parsed(each.body)
             part: Any = json_rows.given(content, loaded.kinds(prepared), most_rows=most_rows)
-            key, names = JSON, json_rows.names_of(content)
+            key: Any = JSON
+            names = json_rows.names_of(content)
         else:
             table = arrow_stream.table_of(each.body, most_rows=most_rows, most_bytes=settings.max_body_bytes)
             names = set(table.column_names)
-            part = table.select([name for name in loaded.names(prepared) if name in names])
-            part = part.replace_schema_metadata()
-            key = str(part.schema)
+            part = _columns_of(table, loaded, prepared)
+            key = tuple(zip(part.column_names, part.schema.types, strict=True))
         if settings.unknown_columns == "error":
             json_rows.check_known(names, loaded.names(prepared))
         return key, part
@@ -106,10 +108,30 @@ class Reader:
             start += part.num_rows
 
 
+def _columns_of(table: pa.Table, loaded: Loaded, prepared: bool) -> pa.Table:
+    """The columns that the model reads, with what JSON has besides: ids as texts, all columns of no rows, and those
+    that are missing where that is the same as null."""
+    kinds, missing = loaded.kinds(prepared), loaded.policy["missing"]
+    if not table.num_rows:
+        return json_rows.table_of([json_rows.Given({}, 0)], kinds, missing=missing)
+    arrays: dict[str, Any] = {}
+    for name, kind in kinds.items():
+        if name in table.column_names:
+            arrays[name] = table.column(name)
+            if kind.values == "ids" and _holds_texts(arrays[name].type, kind):
+                arrays[name] = array_of(name, kind, arrays[name].to_pylist())
+        elif missing == "default":
+            arrays[name] = pa.nulls(table.num_rows)
+    return pa.table(arrays) if arrays else table.select([])
+
+
+def _holds_texts(found: pa.DataType, kind: Kind) -> bool:
+    if kind.bag and (pat.is_list(found) or pat.is_large_list(found)):
+        found = found.value_type
+    return bool(pat.is_string(found) or pat.is_large_string(found))
+
+
 def _table(loaded: Loaded, prepared: bool, parts: Sequence[Any]) -> pa.Table:
     if isinstance(parts[0], pa.Table):
         return pa.concat_tables(parts)
-    kinds = loaded.kinds(prepared)
-    if len(parts) > 1 and not json_rows.of_one_type(parts, kinds):
-        raise TypeError("values of several types in a column")
-    return json_rows.table_of(parts, kinds, missing=loaded.policy["missing"])
+    return json_rows.table_of(parts, loaded.kinds(prepared), missing=loaded.policy["missing"])
