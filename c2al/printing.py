@@ -107,6 +107,15 @@ def print_metrics(metrics: dict[str, Any]) -> None:
             f"{axis}: {cohort}": cell for axis, cohorts in values["cohorts"].items() for cohort, cell in cohorts.items()
         }
         for name, cell in cells.items():
-            numbers = ("–" if cell[key] is None else f"{cell[key]:.5f}" for key in ("ne", "auc", "calibration"))
+            numbers = [_number(cell[key]) for key in ("ne", "auc", "calibration")]
+            if cell.get("auc_error", 0.0) >= 0.5e-5:  # else within the last digit shown
+                numbers[1] += f" ±{cell['auc_error']:.0e}"
             table.add_row(name, *numbers, f"{cell['rows']:,}", f"{cell['positives']:,}")
         Console().print(table)
+
+
+def _number(value: float | None) -> str:
+    """Five decimals, or as many digits where the number is very large; a dash where it is not defined."""
+    if value is None:
+        return "–"
+    return f"{value:.5f}" if abs(value) < 1e6 else f"{value:.5g}"

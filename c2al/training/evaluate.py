@@ -63,7 +63,7 @@ def evaluate(
     finally:
         sharded.train(was_training)
     sum_over_ranks(metrics.state())
-    return metrics.compute(), Scored(np.concatenate(rows), np.concatenate(logits))
+    return metrics.compute(gather), Scored(np.concatenate(rows), np.concatenate(logits))
 
 
 def evaluate_splits(
