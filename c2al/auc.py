@@ -119,7 +119,8 @@ class AreaUnderCurve:
 
     def _joined(self) -> _Rows:
         if len(self._parts) != 1:
-            none = _Rows(*np.empty((2, 0), np.float32), tuple(np.empty((len(self._starts), 0), np.int16)))
+            empty = np.empty(0, np.float32)
+            none = _Rows(empty, empty, tuple(np.empty(0, np.int16) for _ in self._starts))
             self._parts = [_concatenated(self._parts) if self._parts else none]
         return self._parts[0]
 
@@ -130,9 +131,7 @@ class AreaUnderCurve:
         quantiles = np.linspace(0, len(sorted_R) - 1, self._num_bins).astype(np.int64)
         cut_K = distinct_R if len(distinct_R) <= self._num_bins else np.unique(sorted_R[quantiles])
         num = len(cut_K) + 1
-        self._bins = _Bins(
-            cut_K, np.zeros((self.num_segments, 2, num)), np.full(num, np.inf), np.full(num, -np.inf)
-        )
+        self._bins = _Bins(cut_K, np.zeros((self.num_segments, 2, num)), np.full(num, np.inf), np.full(num, -np.inf))
         self._bin(rows, self._bins)
         self._parts, self._held = [], 0
 
@@ -141,7 +140,7 @@ class AreaUnderCurve:
         np.minimum.at(bins.lowest_K, bin_R, rows.logit_R)
         np.maximum.at(bins.highest_K, bin_R, rows.logit_R)
         label_R, weight_R = (rows.signed_R > 0).astype(np.int64), np.abs(rows.signed_R).astype(np.float64)
-        np.add.at(bins.weight_SLK, (0, label_R, bin_R), weight_R)
+        np.add.at(bins.weight_SLK[0], (label_R, bin_R), weight_R)
         for start, ids_R in zip(self._starts, rows.cohorts, strict=True):
             cohort_R = ids_R.astype(np.int64)
             there_R = cohort_R >= 0
@@ -166,8 +165,8 @@ class AreaUnderCurve:
         one_value_K = np.min(gather(lowest_K), axis=0) >= np.max(gather(highest_K), axis=0)
         area_S, error_S = np.zeros((2, self.num_segments))
         for segment, weight_LK in enumerate(own.weight_SLK[:, :, filled]):
-            placed = [[np.bincount(end_K, side_K, num) for side_K in weight_LK] for end_K in ends_2K]
-            (negative_low, positive_low), (negative_high, positive_high) = sum(gather(np.array(placed)))
+            placed = np.array([[np.bincount(end_K, side_K, num) for side_K in weight_LK] for end_K in ends_2K])
+            (negative_low, positive_low), (negative_high, positive_high) = np.sum(gather(placed), axis=0)
             total = positive_low.sum(), negative_low.sum()
             most = _area(positive_high, negative_low, np.where(one_value_K, 0.5, 1.0)) / total[0] / total[1]
             least = _area(positive_low, negative_high, np.where(one_value_K, 0.5, 0.0)) / total[0] / total[1]

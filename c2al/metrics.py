@@ -43,7 +43,7 @@ class Metrics:
         self._area = AreaUnderCurve([len(axis.cohorts) for axis in self.axes])
 
     def state(self) -> list[torch.Tensor]:
-        """The sums themselves: adding another rank's in place merges its rows, but for AUC, which ``compute`` merges."""
+        """The sums themselves: adding another rank's in place merges its rows. ``compute`` merges those of AUC."""
         return [self._sums]
 
     @torch.no_grad()

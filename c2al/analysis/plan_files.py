@@ -1,10 +1,10 @@
 """A plan, or a comparison of plans, as files: .json has all numbers, .png is a picture."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from c2al.json_text import to_json
 from c2al.schema import DataError
 
 
@@ -28,7 +28,7 @@ def write_plan(files: Sequence[Path], report: dict[str, Any]) -> None:
         partial = file.with_name(f"{file.name}.partial")
         with partial.open("wb") as opened:
             if file.suffix == ".json":
-                opened.write(json.dumps(report, indent=1).encode())
+                opened.write(to_json(report, indent=1).encode())
             elif "plans" in report:
                 draw_comparison(opened, report)
             else:

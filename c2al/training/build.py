@@ -97,6 +97,14 @@ def base_rates(config: DictConfig, schema: Schema, heads: Auxiliaries) -> BaseRa
     positive = weight if heads.members else weight * label
     sums = [float((weight * label).sum()), *(float(positive[inside].sum()) for inside in members)]
     rates = [each / float(weight.sum()) for each in sums]
+    if schema.weight and not 0 < rates[0] < 1 and 0 < label.mean() < 1:
+        raise DataError(
+            "the weights of one label vanish beside a row's of the other",
+            file=f"{config.data.path}/train",
+            column=schema.weight,
+            value=float(weight.max()),
+            remedy="check the weights, and prepare the data again",
+        )
     if not 0 < rates[0] < 1:
         raise DataError(
             "the training part has only one kind of label",

@@ -1,10 +1,10 @@
 """``c2al evaluate``: a finished run's model on a split, from its checkpoint."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from c2al.json_text import to_json
 from c2al.parallel import ranks as process_group
 from c2al.parallel.lost import Watch
 from c2al.schema import DataError
@@ -59,5 +59,5 @@ def evaluate_run(
             ranks=ranks,
             suffix=suffix,
         )
-        folder.write(f"evaluation_{split}{suffix}.json", json.dumps(metrics[split], indent=1))
+        folder.write(f"evaluation_{split}{suffix}.json", to_json(metrics[split], indent=1))
         return metrics[split]

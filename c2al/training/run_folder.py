@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from c2al import __version__
+from c2al.json_text import to_json
 from c2al.parallel.endings import full_disk
 from c2al.parallel.ranks import Ranks, agree, broadcast
 from c2al.parallel.signals import Stopped
@@ -89,7 +90,7 @@ class RunFolder:
         if not self.ranks.is_first:
             return
         with (self.path / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(to_json(line) + "\n")
         if self._tensorboard is None:
             from torch.utils.tensorboard import SummaryWriter  # half a second, on rank 0 alone
 
@@ -125,7 +126,7 @@ class RunFolder:
 
     def write_report(self, report: Mapping[str, Any]) -> None:
         """Write ``report.json``: the run is finished."""
-        self.write("report.json", json.dumps(report, indent=1))
+        self.write("report.json", to_json(report, indent=1))
 
     def __enter__(self) -> "RunFolder":
         return self

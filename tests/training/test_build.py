@@ -1,6 +1,8 @@
 """Config to parts: cohorts of the heads, columns, base rates, and precision."""
 
 import math
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -107,6 +109,16 @@ def test_one_kind_of_label_cannot_be_learnt_from(tiny_rows, tmp_path, label):
     with pytest.raises(DataError, match=rf"only one kind of label.*column label, value {label}"):
         runs.trained(folder, tmp_path / "run")
     assert not (tmp_path / "run" / "config.yaml").exists(), "the folder can be used again"
+
+
+def test_a_weight_that_hides_one_kind_of_label_is_named(schema, monkeypatch):
+    """1e38 on a positive row: the mean label is 1 in float64, though there are negatives."""
+    columns = {schema.label: np.array([1, 0, 0]), "w": np.array([1e38, 1, 1])}
+    monkeypatch.setattr(build, "read_columns", lambda *_, **__: columns)
+    heads = SimpleNamespace(axes=[], heads=[], members=False, rows=None)
+    where = SimpleNamespace(data=SimpleNamespace(path="there"))
+    with pytest.raises(DataError, match=r"weights of one label vanish.*column w, value 1e\+38"):
+        build.base_rates(where, replace(schema, weight="w"), heads)
 
 
 def test_every_arm_of_a_seed_starts_equal(tiny_rows, schema):
