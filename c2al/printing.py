@@ -83,6 +83,8 @@ def print_data(schema: Schema, folder: str) -> None:
             rows = [{"": name, **values} for name, values in rows.items() if isinstance(values, dict)]
         if rows:
             console.print(_details(note.replace("_", " "), rows))
+    if left_out := schema.notes.get("left_out"):
+        print(left_out)
     axes = ", ".join(f"{axis.name} ({len(axis.cohorts)})" for axis in schema.axes)
     print(f"{len(schema.sparse)} sparse and {len(schema.dense)} dense columns; cohort axes: {axes or 'none'}")
 

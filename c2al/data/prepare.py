@@ -76,6 +76,7 @@ def prepare_parquet(
             splits=splits,
             notes={
                 "source": folder,
+                **({"left_out": raw.left_out} if raw.left_out else {}),
                 "derived": {one.name: {"column": one.column, "part": one.part} for one in plan.sparse if one.part},
                 "found": [asdict(found) for found in maker.found()],
             },

@@ -1,11 +1,10 @@
 """A file or folder of parquet or csv as one stream of typed chunks, whatever wrote it.
 
-Hidden files and those that begin with ``_`` are skipped; ``key=value`` folders become columns; a dictionary column
-becomes its values; integers of different width, integers and floats, and null columns are widened to one type over all
-files; a column that some files lack is null there.
+``found_files`` says which files are read; ``key=value`` folders become columns; a dictionary column becomes its values;
+integers of different width, integers and floats, and null columns are widened to one type over all files; a column that
+some files lack is null there.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO
@@ -16,10 +15,10 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from c2al.schema import SPLITS, DataError
+from c2al.data.found_files import find_data_files
+from c2al.schema import DataError
 
 ROWS_PER_CHUNK = 131_072
-ENDINGS = (".parquet", ".pq", ".csv", ".tsv", ".csv.gz", ".tsv.gz")
 _UNREADABLE = (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, EOFError, UnicodeDecodeError)
 
 
@@ -55,11 +54,16 @@ class RawFile:
 
 
 class RawFiles:
-    """The files below ``folder`` (or the one there, or those of a pattern with *), by name; ``skip`` is left out."""
+    """The files below ``folder`` (or the one there, or those of a pattern with *), by name; ``skip`` is left out.
+
+    ``left_out`` says in one line what else was not read (``found_files``), and is None where nothing was.
+    """
 
     def __init__(self, folder: str, *, skip: str | None = None) -> None:
         self.folder = folder
-        self.files = [_open(path, partitions, split) for path, partitions, split in _found(folder, skip)]
+        found = find_data_files(folder, skip=skip)
+        self.left_out = found.told
+        self.files = [_open(file.path, file.partitions, file.split) for file in found.files]
         self.types = _unify(self.files)
         if len({file.is_csv for file in self.files}) > 1:
             raise DataError("parquet and csv are mixed", file=folder, remedy="keep one kind in the folder")
@@ -140,44 +144,6 @@ class RawFiles:
                     remedy="write the column with one type in all files",
                 ) from error
         return pa.table(dict(zip(columns, arrays, strict=True)))
-
-
-def _found(folder: str, skip: str | None) -> Sequence[tuple[str, dict[str, str], str | None]]:
-    """(path, key=value folders, split folder) of every data file."""
-    files, root = fsspec.url_to_fs(folder.rstrip("/"))
-    if any(sign in root for sign in "*?[") and not files.exists(root):
-        return _matching(files, root, folder)
-    if not files.exists(root):
-        raise DataError("no such file or folder", file=folder, remedy="mend the path")
-    if files.isfile(root):
-        return [(files.unstrip_protocol(root), {}, None)]
-    skipped = f"{fsspec.url_to_fs(skip.rstrip('/'))[1]}" if skip else None
-    found = []
-    for path in sorted(files.find(root)):
-        parts = path[len(root) :].strip("/").split("/")
-        own = skipped and path.startswith((f"{skipped}/", f"{skipped}.partial/"))
-        if own or any(part.startswith(("_", ".")) for part in parts) or not path.endswith(ENDINGS):
-            continue
-        partitions = dict(part.split("=", 1) for part in parts[:-1] if "=" in part)
-        found.append((files.unstrip_protocol(path), partitions, parts[0] if parts[0] in SPLITS else None))
-    if not found:
-        raise DataError(f"no file that ends in {', '.join(ENDINGS)}", file=folder, remedy="mend the path")
-    if len({split is None for *_, split in found}) > 1:
-        found = [(path, partitions, None) for path, partitions, _ in found]
-    return found
-
-
-def _matching(files: fsspec.AbstractFileSystem, pattern: str, said: str) -> list[tuple[str, dict[str, str], None]]:
-    """The data files that a pattern finds, and their key=value folders from its first * on."""
-    fixed = re.split(r"[*?\[]", pattern)[0].rpartition("/")[0]
-    found = []
-    for path in sorted(path for path in files.glob(pattern) if path.endswith(ENDINGS) and files.isfile(path)):
-        folders = path[len(fixed) :].split("/")[:-1]
-        found.append((files.unstrip_protocol(path), dict(part.split("=", 1) for part in folders if "=" in part), None))
-    if not found:
-        remedy = f"mend the pattern, or the path; files end in {', '.join(ENDINGS)}"
-        raise DataError("no data file of that pattern", file=said, remedy=remedy)
-    return found
 
 
 def _open(path: str, partitions: dict[str, str], split: str | None) -> RawFile:

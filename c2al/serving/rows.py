@@ -32,9 +32,13 @@ class Rows:
 
 
 class Source(Protocol):
-    """Where rows come from; ``weight`` is the column of their weights, if they have one."""
+    """Where rows come from; ``weight`` is the column of their weights, if they have one.
+
+    ``left_out`` says in one line which files were not read, and is None where all were.
+    """
 
     weight: str | None
+    left_out: str | None
 
     @property
     def num_rows(self) -> int | None:
@@ -59,6 +63,7 @@ class PreparedRows:
             raise DataError("prepared data has splits", file=data, remedy=remedy)
         stored = stored_columns(schema)
         self.weight = schema.weight
+        self.left_out = None
         self._checked = {"label": stored[schema.label]}
         for name, column in (("weight", schema.weight), ("unit", schema.unit)):
             if column:
@@ -88,6 +93,7 @@ class RawRows:
 
     def __init__(self, data: str, split: str | None, *, schema: Schema, encoder: Encoder, keep: Sequence[str]) -> None:
         self._raw = RawFiles(data)
+        self.left_out = self._raw.left_out
         if split is not None:
             self._raw.files = [file for file in self._raw.files if file.split == split]
         if not self._raw.files:

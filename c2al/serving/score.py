@@ -41,6 +41,7 @@ class Scored:
     calibration: dict[str, Any]
     metrics: dict[str, Any] | None
     weight: str | None  # the column that the metrics are weighted by
+    left_out: str | None = None  # one line about files that were not read
 
 
 def opened(path: str, *, check: bool = True) -> "Artefact":
@@ -95,7 +96,8 @@ def score(
                 progress(done, source.num_rows or 0)
         if not done:
             raise DataError("there are no rows to score", file=data, remedy="check what wrote the files")
-    return Scored(done, time.monotonic() - started, prepared, calibration, measured.metrics(), source.weight)
+    seconds, metrics = time.monotonic() - started, measured.metrics()
+    return Scored(done, seconds, prepared, calibration, metrics, source.weight, source.left_out)
 
 
 def run(config: Any, progress: Callable[[int, int], None]) -> Scored:
@@ -237,5 +239,7 @@ def words(found: Scored, to: str) -> Iterable[str]:
         }
         weights = f"weighted by {found.weight}" if found.weight else "each row counts once"
         yield f"metrics of probabilities {told.get(kind, 'calibrated along an isotonic curve')}; {weights}"
+    if found.left_out:
+        yield found.left_out
     how = "prepared" if found.prepared else "raw"
     yield f"{found.rows:,} {how} rows, {found.rows / max(found.seconds, 1e-9):,.0f} rows/s · {to}"
