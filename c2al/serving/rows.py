@@ -63,7 +63,7 @@ class PreparedRows:
             raise DataError("prepared data has splits", file=data, remedy=remedy)
         stored = stored_columns(schema)
         self.weight = schema.weight
-        self.left_out = None
+        self.left_out: str | None = None
         self._checked = {"label": stored[schema.label]}
         for name, column in (("weight", schema.weight), ("unit", schema.unit)):
             if column:
