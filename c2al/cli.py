@@ -5,13 +5,17 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from c2al import sweep
+from c2al.parallel import waiting
 from c2al.parallel.endings import failure, full_disk, leave
+from c2al.parallel.environment import alone, as_described, described, many, own_rank, refuse_many
 from c2al.parallel.signals import STOPPED, Stopped, stop_signal
+from c2al.parallel.threads import wait_quietly
 from c2al.schema import DataError
 
 VERBS = {  # verb: (what it does, its config in conf/)
@@ -28,6 +32,7 @@ VERBS = {  # verb: (what it does, its config in conf/)
     "serve": ("a model behind HTTP, JSON or Arrow, until SIGTERM: model=model.pt2 port=8080", "serve"),
     "export": ("a run's checkpoint to one file that scores: run=DIR to=model.pt2", "export"),
 }
+ON_RANKS = ("train", "evaluate")  # what torchrun may start several times, as one program
 USAGE = """c2al: ranking models on sharded tables, with cohort-contrastive auxiliary learning
 
   c2al <verb> [key=value …]        run it
@@ -54,27 +59,34 @@ def main() -> None:
     if verb in ("--help", "-h", "help"):
         print(USAGE + "\n".join(f"  {name:10} {text}" for name, (text, _) in VERBS.items()))
         return
+    wait_quietly()
     stop_signal.listen()
-    try:
-        leave(run(verb, words), "", alone=_alone())
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
-    except Stopped as stopped:
-        leave(STOPPED, str(stopped) if _rank() == 0 else "", alone=_alone())
-    except Exception as raised:
-        error = _at_fault(raised)
-        if error is None and _alone():
-            raise
-        status, said = failure(error or raised, rank=_rank())
-        leave(status, said, alone=_alone())
+    with ExitStack() as group:
+        try:
+            group.enter_context(_group(verb, words))
+            leave(run(verb, words), "", alone=not many())
+        except KeyboardInterrupt:
+            raise SystemExit(130) from None
+        except Stopped as stopped:
+            leave(STOPPED, str(stopped) if own_rank() == 0 else "", alone=not many())
+        except Exception as raised:
+            error = _at_fault(raised)
+            if error is None and not many():
+                raise
+            status, said = failure(error or raised, rank=own_rank())
+            leave(status, said, alone=not many())
 
 
-def _rank() -> int:
-    return int(os.environ.get("RANK", 0))
-
-
-def _alone() -> bool:
-    return int(os.environ.get("WORLD_SIZE", 1)) == 1
+def _group(verb: str, words: list[str]) -> AbstractContextManager[None]:
+    """The verb's environment: with the process group that it describes where the verb joins one, else without."""
+    flags = {word for word in words if word.startswith("-")}
+    if verb in ON_RANKS and not flags & {"-m", "--multirun", "--cfg", "--help", "-h"}:
+        group = described()
+        waiting.begin(group)  # before torch is imported, which takes long
+        return as_described(group)
+    if verb in ("study", "discover", "export", *ON_RANKS):
+        refuse_many(verb)
+    return alone()
 
 
 def run(verb: str, words: list[str]) -> int:

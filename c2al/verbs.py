@@ -8,6 +8,8 @@ from typing import Any
 
 from rich.console import Console
 
+from c2al.parallel.environment import own_rank
+from c2al.parallel.threads import usable_cores
 from c2al.printing import PrepareBar, print_data, print_metrics, print_pairs, print_words
 from c2al.schema import DataError, Schema
 
@@ -146,7 +148,6 @@ def checkpoint(words: Sequence[str]) -> int:
 
 def study(config: Any, compose: Callable[[str, list[str]], Any], words: Sequence[str]) -> int:
     """Arms × seeds, paired: study.json, report.html, and the table."""
-    import os
     import shutil
 
     from omegaconf import OmegaConf
@@ -190,7 +191,7 @@ def study(config: Any, compose: Callable[[str, list[str]], Any], words: Sequence
             seeds=list(options.seeds),
             split=options.split,
             bootstraps=options.bootstraps,
-            workers=options.workers or devices or os.cpu_count() or 1,
+            workers=options.workers or devices or usable_cores(),
             devices=devices,
         ),
         compose=compose_run,
@@ -292,6 +293,4 @@ def _num_gpus() -> int:
 
 
 def _is_first() -> bool:
-    import os
-
-    return int(os.environ.get("RANK", 0)) == 0
+    return own_rank() == 0

@@ -14,7 +14,8 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from c2al.parallel.signals import WITH_PARENT
+from c2al.parallel.parent import WITH_PARENT
+from c2al.parallel.threads import usable_cores
 from c2al.schema import DataError
 
 HOW = ("name", "run_dir", "resume", "overwrite", "progress")
@@ -84,8 +85,12 @@ def _start(run: Run, *, workers: int, device: int | None) -> subprocess.Popen[by
     resume = (run.folder / "config.yaml").exists() and run._same_config(_without_paths(run.config))
     file = run.folder / "asked.yaml"
     file.write_text(yaml.safe_dump({**run.config, "resume": resume}, sort_keys=False, allow_unicode=True))
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), WITH_PARENT: "1"}
+    threads = max(1, usable_cores() // workers)
+    environment = os.environ | {
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
+        WITH_PARENT: str(os.getpid()),
+    }
     if device is not None:
         environment["CUDA_VISIBLE_DEVICES"] = str(device)
     with (run.folder / "output.log").open("ab") as log:

@@ -167,7 +167,13 @@ def _data_error(error: Exception) -> DataError:
     """An error of any kind as one that can be agreed on: the other ranks wait for this one and must hear of it."""
     if isinstance(error, DataError):
         return error
-    wrapped = DataError(f"reading failed: {error!r}", remedy="see the cause above it in the log")
+    if isinstance(error, MemoryError):  # Arrow's is one
+        remedy = "give the process more memory, or take a smaller training.window_rows"
+        wrapped = DataError(
+            "memory ran out while rows were read", value=f"{type(error).__name__}: {error}", remedy=remedy
+        )
+    else:
+        wrapped = DataError(f"reading failed: {error!r}", remedy="see the cause above it in the log")
     wrapped.__cause__ = error
     return wrapped
 

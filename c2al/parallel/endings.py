@@ -18,6 +18,7 @@ import sys
 import time
 from typing import NoReturn
 
+from c2al.parallel.environment import many
 from c2al.parallel.signals import end_now
 from c2al.schema import DataError
 
@@ -46,7 +47,7 @@ def full_disk(error: BaseException) -> DataError | None:
 
 def failure(error: Exception, *, rank: int) -> tuple[int, str]:
     """Exit status and line of an error; the line is empty where another rank says it."""
-    own = f"[rank {rank}] " if int(os.environ.get("WORLD_SIZE", 1)) > 1 else ""
+    own = f"[rank {rank}] " if many() else ""
     if isinstance(error, DataError):
         if error.agreed:
             own = "" if error.found_by is None else f"[rank {error.found_by}] "
@@ -64,14 +65,17 @@ def leave(status: int, said: str, *, alone: bool) -> NoReturn:
     Nor for its own threads: gloo's may still want Python's lock to let go of the last collective's tensors, and an
     interpreter that is being taken down gives it to none (torch 2.13: "terminate called without an active exception").
     """
-    if said:
-        print(f"c2al: {said}", file=sys.stderr, flush=True)
-    if status:
-        tell_torchrun(status, said or "another rank says why")
-    if alone:
-        raise SystemExit(status)
-    logging.shutdown()
-    end_now(status)
+    try:
+        if said:
+            print(f"c2al: {said}", file=sys.stderr, flush=True)
+        if status:
+            tell_torchrun(status, said or "another rank says why")
+        if not alone:
+            logging.shutdown()
+    finally:  # also where memory has run out
+        if not alone:
+            end_now(status)
+    raise SystemExit(status)
 
 
 def tell_torchrun(status: int, message: str) -> None:

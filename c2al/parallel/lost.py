@@ -12,11 +12,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch.distributed as dist
 
+from c2al.parallel import out_of_memory
 from c2al.parallel import ranks as process_group
 from c2al.parallel.endings import LOST, RankLostError
 from c2al.parallel.ranks import Ranks
@@ -49,28 +51,36 @@ class AskedStore:
         self._store = dist.PrefixStore(name, store.clone())
         self._store.set_timeout(timedelta(seconds=STORE_S))
         self._lost = False
+        self._questions: SimpleQueue[Any] = SimpleQueue()
+        # Made now: a process whose memory has run out gets no thread.
+        threading.Thread(target=self._answer, name="asking", daemon=True).start()
 
     def ask(self, question: Callable[[dist.Store], T]) -> T:
         """What ``question`` gives; TimeoutError where there is no answer, else torch's errors."""
-        answers: list[T] = []
-        errors: list[Exception] = []
-
-        def answer() -> None:
-            try:
-                answers.append(question(self._store))
-            except Exception as error:
-                errors.append(error)
-
         if not self._lost:
-            asking = threading.Thread(target=answer, name="asking", daemon=True)
-            asking.start()
-            asking.join(STORE_S + 0.5)
-            self._lost = asking.is_alive()
+            answers: SimpleQueue[tuple[T, None] | tuple[None, Exception]] = SimpleQueue()
+            self._questions.put((question, answers))
+            try:
+                answer, error = answers.get(timeout=STORE_S + 0.5)
+            except Empty:
+                self._lost = True
         if self._lost:
             raise TimeoutError("the store does not answer")
-        if errors:
-            raise errors[0]
-        return answers[0]
+        if error is not None:
+            raise error
+        return cast(T, answer)
+
+    def close(self) -> None:
+        """Ask nothing more."""
+        self._questions.put(None)
+
+    def _answer(self) -> None:
+        while (asked := self._questions.get()) is not None:
+            question, answers = asked
+            try:
+                answers.put((question(self._store), None))
+            except Exception as error:
+                answers.put((None, error))
 
 
 class Watch:
@@ -84,9 +94,13 @@ class Watch:
         self.ranks = ranks
         self._ended = threading.Event()
         self._members = ranks.members
+        self._stores: list[AskedStore] = []
+        self._explained: DataError | None = None
+        out_of_memory.keep_spare()
         if ranks.world_size > 1:
             name = f"watch/{next(_number)}"  # one group may do several things, on all ranks in the same order
-            self._store, beats = (AskedStore(name, ranks.store) for _ in range(2))
+            self._stores = [AskedStore(name, ranks.store) for _ in range(2)]
+            self._store, beats = self._stores
             threading.Thread(target=self._tell, args=(beats,), name="watch", daemon=True).start()
 
     def __enter__(self) -> "Watch":
@@ -97,6 +111,8 @@ class Watch:
             self.explain(error)
         finally:
             self._ended.set()
+            for store in self._stores:
+                store.close()
         together = error is None or isinstance(error, Stopped) or (isinstance(error, DataError) and error.agreed)
         if together or self.ranks.world_size == 1:
             process_group.stop()
@@ -111,16 +127,34 @@ class Watch:
             raise
 
     def explain(self, error: BaseException | None) -> None:
-        """Raise RankLostError where ``error`` is of the connection to other ranks; tell the others of any other."""
-        if self.ranks.world_size == 1 or not isinstance(error, Exception):
+        """Raise RankLostError where ``error`` is of the connection to other ranks; tell the others of any other.
+
+        Where memory ran out the process has little left: it tells the others, and a DataError takes the error's place.
+        """
+        if not isinstance(error, Exception) or self._explained is error:
+            return
+        if out_of_memory.ran_out(error) and not isinstance(error, DataError | RankLostError):
+            stop_signal.graceful = True
+            raise self._out_of_memory(error) from error
+        if self.ranks.world_size == 1:
             return
         if isinstance(error, RankLostError) or (isinstance(error, DataError) and error.agreed):
             return
         stop_signal.graceful = True  # torchrun's SIGTERM to the survivors must not interrupt the search
         if is_communication(error):
             raise self._found(error) from error
+        self._tell_others(f"{self._me} failed during {self.ranks.place.name}: {one_line(error)}")
+
+    def _out_of_memory(self, error: Exception) -> DataError:
+        out_of_memory.give_up_spare()
+        if self.ranks.world_size > 1:
+            stop_signal.end_anyway(out_of_memory.END_S)
+            self._tell_others(f"{self._me} ran out of memory during {self.ranks.place.name}")
+        self._explained = out_of_memory.told(error, self.ranks.place.name)
+        return self._explained
+
+    def _tell_others(self, message: str) -> None:
         with contextlib.suppress(Exception):  # the others see the closed connection
-            message = f"{self._me} failed during {self.ranks.place.name}: {one_line(error)}"
             self._store.ask(lambda store: store.set("fault", message))
             self._store.ask(lambda store: store.add("said", 1))
 
@@ -210,8 +244,11 @@ class Watch:
             if heard_s and time.monotonic() > heard_s + 2 * STORE_S:
                 log.error("another rank ended the run: %s", self._told())
                 end_now(LOST)
-            if self._ended.wait(BEAT_S):
-                return
+            try:
+                if self._ended.wait(BEAT_S):
+                    return
+            except (MemoryError, RuntimeError):  # no lock can be made: memory has run out
+                time.sleep(BEAT_S)
 
 
 def is_communication(error: Exception) -> bool:

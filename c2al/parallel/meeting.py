@@ -8,6 +8,7 @@ So the ranks agree on a name that no one used before, and everything of this gro
 import json
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
@@ -20,23 +21,31 @@ from c2al.parallel.roster import Member, myself
 CLOCK_S = 2.0  # by which rank 0 gives up before the others, so that they hear of it
 
 
-def meet(store: Any, *, rank: int, world_size: int, timeout_s: float) -> tuple[dist.Store, list[Member]]:
+def meet(
+    store: Any, *, rank: int, world_size: int, timeout_s: float, came: Callable[[int], None] = lambda count: None
+) -> tuple[dist.Store, list[Member]]:
     """A store for this group alone, and its members, once every rank of it has been seen alive.
 
     Each rank lays its calling card down. Rank 0 collects them and writes the list; who finds its own card in the list
     says so; rank 0 gives the word when all have. A card of a dead process gets no answer until its successor's comes.
+    Rank 0 tells ``came`` how many ranks are there.
     """
     store.set_timeout(timedelta(seconds=timeout_s))
     card = json.dumps({**asdict(myself(rank)), "card": uuid.uuid4().hex})
     store.set(f"c2al/card/{rank}", card)
     deadline = time.monotonic() + timeout_s
-    name, cards = (_invite if rank == 0 else _follow)(store, rank, card, world_size, deadline)
+    if rank == 0:
+        name, cards = _invite(store, card, world_size, deadline, came)
+    else:
+        name, cards = _follow(store, card, world_size, deadline)
     members = [json.loads(each) for each in cards]
     known = [Member(**{**each, "addresses": tuple(each["addresses"])}) for each in members if each.pop("card")]
     return dist.PrefixStore(name, store), known
 
 
-def _invite(store: Any, rank: int, card: str, world_size: int, deadline: float) -> tuple[str, list[str]]:
+def _invite(
+    store: Any, card: str, world_size: int, deadline: float, came: Callable[[int], None]
+) -> tuple[str, list[str]]:
     name, listed = f"c2al/{uuid.uuid4().hex}", [""] * world_size
     while True:
         cards = [card if each == 0 else _at(store, f"c2al/card/{each}") for each in range(world_size)]
@@ -44,6 +53,7 @@ def _invite(store: Any, rank: int, card: str, world_size: int, deadline: float) 
             listed = cards
             store.set("c2al/list", json.dumps({"name": name, "cards": listed}))
         missing = [each for each in range(1, world_size) if not store.check([f"{name}/{hash_of(listed[each])}"])]
+        came(world_size - len(missing))
         if not missing:
             store.set(f"{name}/go", json.dumps(listed))
             return name, listed
@@ -54,7 +64,7 @@ def _invite(store: Any, rank: int, card: str, world_size: int, deadline: float) 
         time.sleep(_pause(world_size))
 
 
-def _follow(store: Any, rank: int, card: str, world_size: int, deadline: float) -> tuple[str, list[str]]:
+def _follow(store: Any, card: str, world_size: int, deadline: float) -> tuple[str, list[str]]:
     while True:
         found = json.loads(_at(store, "c2al/list") or "{}")
         if card in found.get("cards", ()):

@@ -5,6 +5,7 @@ import ctypes
 import os
 import platform
 import random
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,10 +16,13 @@ import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
+from c2al.parallel import threads as compute
 from c2al.parallel.endings import RankLostError
+from c2al.parallel.environment import UNSET, Described, described
 from c2al.parallel.meeting import meet
 from c2al.parallel.quiet import silence
 from c2al.parallel.roster import Member, dead_here, named_in
+from c2al.parallel.waiting import Waiting, answers, taken_up, too_late
 from c2al.schema import DataError
 
 T = TypeVar("T")
@@ -47,6 +51,7 @@ class Ranks:
     place: Place = field(default_factory=Place, compare=False)
     members: Sequence[Member] = ()  # by rank, where there are several
     store: Any = field(default=None, compare=False)  # in which the ranks met
+    threads: compute.Threads = field(default=compute.Threads(1, "not chosen"), compare=False)
 
     @property
     def is_first(self) -> bool:
@@ -58,41 +63,63 @@ def start(*, timeout_s: float = 300.0, threads: int | None = None) -> Ranks:
     """Join the process group that torchrun describes, or a group of one where there is no torchrun.
 
     Objects and errors travel over gloo, tensors on a GPU over NCCL.
+
+    Raises:
+        DataError: what the environment says of the group does not fit, or the other ranks did not come.
+        RankLostError: another rank was lost meanwhile.
     """
     silence()
-    if threads:
-        torch.set_num_threads(threads)
-    local_rank = int(os.environ.get("LOCAL_RANK", 0))
-    on_gpu = torch.cuda.is_available()
-    device = torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
-    if on_gpu:
-        torch.cuda.set_device(device)
-    else:
+    group = described()
+    chosen = compute.use(threads, ranks_here=group.local_world_size)
+    device = _device(group)
+    if device.type == "cpu":
         keep_freed_memory()
-    backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     timeout = timedelta(seconds=timeout_s)
     dist.distributed_c10d.default_pg_timeout = timeout  # of the groups that TorchRec makes; torch's own is 30 minutes
-    if "RANK" in os.environ:
-        store, members = _join(backend, timeout)
+    if group.world_size > 1:
+        store, members = _join(group, backend, timeout)
     else:
         store, members = dist.HashStore(), []
         dist.init_process_group(backend, store=store, rank=0, world_size=1)
-    world_size = dist.get_world_size()
     return Ranks(
-        rank=dist.get_rank(),
-        world_size=world_size,
-        local_rank=local_rank,
-        local_world_size=int(os.environ.get("LOCAL_WORLD_SIZE", world_size)),
+        rank=group.rank,
+        world_size=group.world_size,
+        local_rank=group.local_rank,
+        local_world_size=group.local_world_size,
         device=device,
         timeout_s=timeout_s,
         members=members,
         store=store,
+        threads=chosen,
     )
 
 
-def _join(backend: str, timeout: timedelta) -> tuple[dist.Store, list[Member]]:
-    store, rank, world_size = next(rendezvous("env://", timeout=timeout))
-    store, members = meet(store, rank=rank, world_size=world_size, timeout_s=timeout.total_seconds())
+def _device(group: Described) -> torch.device:
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    if group.local_rank >= (there := torch.cuda.device_count()):
+        raise DataError(
+            f"this host has {there} GPUs, too few for a rank of its own on each",
+            value=f"LOCAL_RANK={group.local_rank}",
+            remedy="start at most as many ranks on a host as it has GPUs; LOCAL_RANK counts them from 0",
+        )
+    device = torch.device("cuda", group.local_rank)
+    torch.cuda.set_device(device)
+    return device
+
+
+def _join(group: Described, backend: str, timeout: timedelta) -> tuple[dist.Store, list[Member]]:
+    timeout_s = timeout.total_seconds()
+    waiting = taken_up(group)
+    waiting.joining(timeout_s)
+    try:
+        store, members = _meet(group, waiting, timeout)
+    except dist.DistError as error:
+        raise RankLostError(f"a rank was lost during start-up: {str(error).splitlines()[0]}", speaks=True) from error
+    finally:
+        waiting.over()
+    rank, world_size = group.rank, group.world_size
     try:
         dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=timeout)
     except RuntimeError as error:
@@ -103,6 +130,54 @@ def _join(backend: str, timeout: timedelta) -> tuple[dist.Store, list[Member]]:
             raise RankLostError(f"{named[0]} was lost during start-up: {cause}", speaks=True) from error
         raise
     return store, members
+
+
+def _meet(group: Described, waiting: Waiting, timeout: timedelta) -> tuple[dist.Store, list[Member]]:
+    if group.by_torchrun:
+        store: dist.Store = next(rendezvous("env://", timeout=timeout))[0]
+    else:
+        store = _own_store(group, timeout)
+
+    def came(count: int) -> None:
+        waiting.here = count
+
+    try:
+        return meet(store, rank=group.rank, world_size=group.world_size, timeout_s=timeout.total_seconds(), came=came)
+    except RankLostError as error:
+        if group.by_torchrun:
+            raise
+        what, at = str(error).partition(";")[0], f"{group.host}:{group.port}, {timeout.total_seconds():.0f} s"
+        refused = DataError(f"{what} ({at}), as {group} say", remedy=UNSET)
+        refused.agreed = not error.speaks  # another rank says it
+        raise refused from error
+
+
+def _own_store(group: Described, timeout: timedelta) -> dist.Store:
+    """The store in which ranks meet that no torchrun has started: rank 0 keeps it."""
+    deadline = time.monotonic() + timeout.total_seconds()
+    late = DataError(too_late(group, timeout.total_seconds()).partition(". Remedy: ")[0], remedy=UNSET)
+    while not (group.serves or answers(group.host, group.port)):  # torch's own attempts log a line each
+        if time.monotonic() > deadline:
+            raise late
+        time.sleep(0.2)
+    try:
+        return dist.TCPStore(
+            group.host,
+            group.port,
+            group.world_size,
+            is_master=group.serves,
+            timeout=timedelta(seconds=max(1.0, deadline - time.monotonic())),
+            wait_for_workers=False,  # meet() waits, and names who is missing
+            multi_tenant=True,
+        )
+    except dist.DistNetworkError as error:
+        if "EADDRINUSE" not in str(error):
+            raise late from error
+        raise DataError(
+            "the port at which the ranks meet is taken by another program",
+            value=f"MASTER_PORT={group.port}",
+            remedy=f"set MASTER_PORT to a free port, the same on every rank, or {UNSET}",
+        ) from error
 
 
 def keep_freed_memory() -> None:

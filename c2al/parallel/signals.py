@@ -12,12 +12,15 @@ import time
 from types import FrameType
 from typing import NoReturn
 
+from c2al.parallel.environment import own_rank
+from c2al.parallel.parent import end_with, expected
+
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h: start again with resume=true
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # Slurm sends the second before it takes the nodes away
 REPEATED_S = 3.0  # a process group and torchrun both pass on one SIGTERM: only a later one is a second one
 BLOCKED_S = 1.0  # for Python to leave what it is in; C++ that waits for other ranks does not
+BEYOND_S = 15.0  # past that, when the system ends a process that does not end itself
 GRACE_S = 30.0  # what torchrun gives its workers before SIGKILL
-WITH_PARENT = "C2AL_WITH_PARENT"  # set by programs whose runs must end with them
 
 
 class Stopped(SystemExit):
@@ -44,24 +47,28 @@ class StopSignal:
         self.remark = ""  # what stopping at once means for the user
         self._first_s = 0.0
         self._left = False
+        self._listens = False
+        self._ends_s = 0.0
         self._parent: int | None = None
 
     def listen(self) -> None:
         """Take the signals over, for the rest of the process. Does nothing outside the main thread."""
         if threading.current_thread() is not threading.main_thread():
             return
-        if "TORCHELASTIC_RUN_ID" in os.environ or WITH_PARENT in os.environ:
-            self._parent = os.getppid()
+        self._listens = True
         reader, writer = os.pipe()
         os.set_blocking(writer, False)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         for each in SIGNALS:
             signal.signal(each, self._leave)
+        self._parent = expected()
         threading.Thread(target=self._watch, args=(reader,), name="signals", daemon=True).start()
+        if self._parent is not None:
+            end_with(self._parent, signal.SIGTERM)  # if it is dead already, the thread finds that
 
     def _leave(self, number: int, frame: FrameType | None) -> None:
         """In the main thread, between two instructions of Python."""
-        self._take(signal.Signals(number).name)
+        self._take(self._name_of(number))
         if not self.graceful:
             self._left = True
             raise Stopped(f"stopped by {self.received}{self.remark}")
@@ -78,24 +85,42 @@ class StopSignal:
                 if number == signal.SIGTERM and self.received and time.monotonic() > self._first_s + REPEATED_S:
                     end_now(STOPPED, "stopped at once by a second SIGTERM")
                 if number in SIGNALS:
-                    self._take(signal.Signals(number).name)
+                    self._take(self._name_of(number))
             if self._parent is not None and os.getppid() != self._parent:
                 self._orphaned()
             if self.received and not self.graceful:
                 waits = GRACE_S if self._left else BLOCKED_S
                 if time.monotonic() > self._first_s + waits:
                     end_now(STOPPED, f"stopped by {self.received}{self.remark}")
+            if self._ends_s and time.monotonic() > self._ends_s:
+                end_now(STOPPED, f"stopped by {self.received}")
 
     def _orphaned(self) -> None:
-        parent, self._parent = self._parent, None
-        self._take(f"the end of its parent (pid {parent})")
-        signal.raise_signal(signal.SIGTERM)
-        threading.Timer(GRACE_S, end_now, (STOPPED, f"stopped by {self.received}")).start()
+        first, name = self.received is None, self._name_of(signal.SIGTERM)
+        self._parent = None
+        self.end_anyway(GRACE_S + BEYOND_S)
+        self._ends_s = time.monotonic() + GRACE_S
+        self._take(name)
+        if first:  # else the kernel has sent it, or another
+            signal.raise_signal(signal.SIGTERM)
+
+    def _name_of(self, number: int) -> str:
+        if number == signal.SIGTERM and self._parent is not None and os.getppid() != self._parent:
+            return f"the end of its parent (pid {self._parent or 'unknown'})"
+        return signal.Signals(number).name
+
+    def end_anyway(self, within_s: float) -> None:
+        """Have the system end this process by SIGALRM after so long, which takes no thread and no memory.
+
+        Only where the process is c2al's own program.
+        """
+        if self._listens:
+            signal.setitimer(signal.ITIMER_REAL, within_s)
 
 
 def end_now(status: int, message: str = "") -> NoReturn:
     """End the process without leaving the process group, which could wait for others; rank 0 says why."""
-    if message and int(os.environ.get("RANK", 0)) == 0:
+    if message and own_rank() == 0:
         print(f"c2al: {message}", file=sys.stderr)
     for stream in (sys.stdout, sys.stderr):
         try:

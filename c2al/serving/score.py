@@ -46,8 +46,10 @@ class Scored:
 
 def opened(path: str, *, check: bool = True) -> "Artefact":
     """The model; torch is imported here."""
+    from c2al.parallel.threads import use
     from c2al.serving.artefact import open_artefact
 
+    use(None)  # a worker has one, by its environment
     return open_artefact(path, check=check)
 
 

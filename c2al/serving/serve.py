@@ -18,6 +18,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from c2al.parallel.signals import end_now, stop_signal
+from c2al.parallel.threads import use
 from c2al.schema import DataError
 from c2al.serving.service_settings import Settings
 
@@ -110,12 +111,9 @@ class Server(uvicorn.Server):
 
 def _opener(settings: Settings) -> "Callable[[], Artefact]":
     def opened() -> "Artefact":
-        import torch
-
         from c2al.serving.artefact import open_artefact
 
-        if settings.threads is not None:
-            torch.set_num_threads(settings.threads)
+        use(settings.threads, key="threads")
         return open_artefact(settings.artefact)
 
     return opened

@@ -12,11 +12,12 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from c2al.parallel.parent import end_with
 from c2al.schema import DataError
 
 Task = TypeVar("Task")
@@ -97,6 +98,8 @@ class _Worker:
 
 def _work(pipe: Connection, make: Callable[[], Callable[[Any], Any]]) -> None:
     """The process's own program."""
+    if (parent := parent_process()) is None or not (parent.pid is None or end_with(parent.pid, signal.SIGKILL)):
+        os._exit(1)  # nobody waits for an answer
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches all processes: the parent ends them
     os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     arguments: SimpleQueue[Any] = SimpleQueue()

@@ -22,6 +22,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 from c2al.parallel.lost import is_communication
 from c2al.parallel.optimizers import Optimizers
+from c2al.parallel.out_of_memory import ran_out
 from c2al.parallel.plan import Placement
 from c2al.parallel.ranks import Ranks, agree, broadcast, gather, together
 from c2al.parallel.rectangles import LoadPlanner, SavePlanner, copied
@@ -131,8 +132,8 @@ class Checkpoints:
         try:
             future.result()
         except (Exception, CheckpointException) as cause:
-            if isinstance(cause, Exception) and is_communication(cause):
-                raise
+            if isinstance(cause, Exception) and (is_communication(cause) or ran_out(cause)):
+                raise  # this rank's alone: the others wait for it in their writing
             error = DataError(
                 f"the checkpoint of step {self._last} could not be written: {self.store.full() or _unwrapped(cause)}",
                 file=self.store.where(self._last or 0),

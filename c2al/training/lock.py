@@ -15,7 +15,8 @@ WAIT_S = 10.0  # for the processes of a job that has just been stopped or killed
 
 def restarted() -> bool:
     """Whether torchrun or Slurm has started this job again after it was lost."""
-    return any(int(os.environ.get(f"{name}_RESTART_COUNT") or 0) > 0 for name in ("TORCHELASTIC", "SLURM"))
+    counts = (os.environ.get(f"{name}_RESTART_COUNT", "") for name in ("TORCHELASTIC", "SLURM"))
+    return any(count.isdecimal() and int(count) > 0 for count in counts)
 
 
 def job() -> str:

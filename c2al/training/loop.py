@@ -1,6 +1,5 @@
 """The loop: batches and steps, nothing of models."""
 
-import time
 from collections import deque
 from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass, field
@@ -12,6 +11,7 @@ from c2al.batch import Batch
 from c2al.data.order import Leg
 from c2al.data.reader import Reader
 from c2al.parallel.pipelines import TrainPipeline
+from c2al.training.busy import BusyCores
 
 
 @dataclass
@@ -35,6 +35,7 @@ class Progress:
     batch_size: int = 0
     window_rows: int = 0
     legs: list[list[int]] = field(default_factory=list)  # before it in this epoch: the fields of ``Leg``
+    threads: int = 0  # of each rank, on which the last bits of sums depend; 0: not known
     paces: list[list[float]] = field(default_factory=list)  # (from step, share of the schedule then, rows a step)
 
     def as_dict(self) -> dict[str, Any]:
@@ -76,11 +77,19 @@ class Loop:
     """Steps through epochs from where ``progress`` stands; ``fed`` holds the batches under way."""
 
     def __init__(
-        self, pipeline: TrainPipeline, reader: Reader, progress: Progress, *, num_steps: int, world_size: int
+        self,
+        pipeline: TrainPipeline,
+        reader: Reader,
+        progress: Progress,
+        *,
+        num_steps: int,
+        world_size: int,
+        busy: BusyCores | None = None,
     ) -> None:
         self.pipeline, self.reader, self.progress = pipeline, reader, progress
         self.num_steps, self.world_size = num_steps, world_size
         self.fed: Fed | None = None
+        self._busy = busy or BusyCores(1, world_size, lambda line: None)
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield each step's ``(losses_H, logits_BH)`` after ``progress`` has moved past it."""
@@ -96,9 +105,9 @@ class Loop:
         self.pipeline.reset()  # else a pipeline that saw the end of the last epoch would train none of this one
         try:
             while progress.step_in_epoch < steps and progress.step < self.num_steps:
-                started = time.perf_counter()
+                self._busy.begin_step()
                 output = self.pipeline.progress(self.fed)
-                progress.seconds += time.perf_counter() - started
+                progress.seconds += self._busy.end_step()
                 rows = min(left, len(output[1]) * self.world_size)  # without the last batch's fillers
                 progress.rows, left = progress.rows + rows, left - rows
                 progress.step += 1

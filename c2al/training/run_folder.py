@@ -17,8 +17,10 @@ import numpy as np
 from c2al import __version__
 from c2al.json_text import to_json
 from c2al.parallel.endings import full_disk
+from c2al.parallel.environment import own_rank
 from c2al.parallel.ranks import Ranks, agree, broadcast
 from c2al.parallel.signals import Stopped
+from c2al.parallel.threads import usable_cores
 from c2al.schema import DataError
 from c2al.training.lock import FolderLock, goes_on
 
@@ -185,7 +187,7 @@ def start_logged(path: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        run, rank = Path(path), int(os.environ.get("RANK", 0))
+        run, rank = Path(path), own_rank()
         try:
             (run / "logs").mkdir(parents=True, exist_ok=True)
             handler = _LogFile(run, rank)
@@ -212,6 +214,9 @@ def provenance(ranks: Ranks) -> dict[str, Any]:
         "hardware": {
             "machine": platform.machine(),
             "cores": os.cpu_count(),
+            "usable_cores": usable_cores(),
+            "threads": ranks.threads.number,
+            "threads_by": ranks.threads.why,
             "device": ranks.device.type,
             "python": platform.python_version(),
         },

@@ -5,7 +5,6 @@ torchrun --nproc-per-node 2 -m c2al train …
 """
 
 import logging
-import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -14,16 +13,19 @@ from omegaconf import DictConfig, OmegaConf
 
 from c2al.model import Ranker, num_parameters
 from c2al.parallel import ranks as process_group
+from c2al.parallel.environment import by_torchrun
 from c2al.parallel.lost import Watch
 from c2al.parallel.optimizers import NonFiniteError, Optimizers, dense_adam, replicated_tables
 from c2al.parallel.pipelines import model_alone, pipeline
 from c2al.parallel.pulse import Pulse
 from c2al.parallel.ranks import Ranks, together
 from c2al.parallel.signals import Stopped, stop_signal
+from c2al.parallel.threads import Threads, set_number, usable_cores
 from c2al.schema import Schema
 from c2al.training import build
 from c2al.training.auxiliaries import auxiliaries
 from c2al.training.averaging import WeightAverage
+from c2al.training.busy import BusyCores
 from c2al.training.checkpoint import Checkpoints, tell
 from c2al.training.console import StepBar
 from c2al.training.evaluate import evaluate_splits
@@ -43,7 +45,7 @@ FOR_ANOTHER = "; if nobody sent it, torchrun did, and names below the rank that 
 
 def train(config: DictConfig) -> dict[str, Any]:
     """Train, evaluate and report one run; the report, on every rank."""
-    stop_signal.graceful, stop_signal.remark = False, BEFORE_STEPS + (FOR_ANOTHER if "RANK" in os.environ else "")
+    stop_signal.graceful, stop_signal.remark = False, BEFORE_STEPS + (FOR_ANOTHER if by_torchrun() else "")
     with start_logged(config.run_dir):
         ranks = process_group.start(timeout_s=config.training.timeout_s, threads=config.training.threads)
         watch = Watch(ranks)
@@ -64,6 +66,7 @@ class Training:
 
     def __init__(self, config: DictConfig, ranks: Ranks, folder: RunFolder) -> None:
         self.config, self.ranks, self.folder = config, ranks, folder
+        self.threads = ranks.threads
         options = config.training
         ranks.place.name = "planning"
         together(lambda: check_settings(config))
@@ -121,8 +124,14 @@ class Training:
         self.pipeline = pipeline(config.parallel.pipeline, self.sharded, self.optimizers, ranks.device)
         self.pulse = Pulse(ranks)
         self.loop = Loop(
-            self.pipeline, self.reader, self.progress, num_steps=self.num_steps, world_size=ranks.world_size
+            self.pipeline,
+            self.reader,
+            self.progress,
+            num_steps=self.num_steps,
+            world_size=ranks.world_size,
+            busy=BusyCores(self.threads.number, ranks.world_size, tell if self._speaks_of_cores() else log.debug),
         )
+        log.info("each rank computes with %s", self.threads)
         self.train_log = TrainLog(folder, ranks, self.progress, every=options.log_every)
         self.validation = Validation(
             folder,
@@ -142,6 +151,7 @@ class Training:
             world_size=ranks.world_size,
             batch_size=options.batch_size,
             window_rows=options.window_rows,
+            threads=ranks.threads.number,
             paces=[[0, 0.0, options.batch_size * ranks.world_size]],
         )
         progress.num_steps = last_step(progress, self.reader, options)
@@ -156,9 +166,26 @@ class Training:
         said = together(lambda: go_on(progress, self.reader, self.progress, without=without, run=run))
         for line in said if ranks.is_first else ():
             tell(f"going on after step {progress.step}: {line}")
+        self._keep_threads(progress)
         progress.num_steps = last_step(progress, self.reader, config.training)
         self.progress = progress
         self.optimizers.schedule = schedule_of(progress, config.training)
+
+    def _keep_threads(self, progress: Progress) -> None:
+        """Compute with as many threads as before, where nobody asks for another number and there are as many cores."""
+        before, now = progress.threads, self.threads
+        progress.threads = now.number
+        if before in (0, now.number):
+            return
+        chosen_here = "usable core" in now.why
+        if chosen_here and before <= usable_cores() // self.ranks.local_world_size:
+            set_number(before)
+            self.threads, progress.threads = Threads(before, "as before the interruption"), before
+        elif self.ranks.is_first:
+            tell(f"going on with {now}, before with {before}: sums may differ in their last bits")
+
+    def _speaks_of_cores(self) -> bool:
+        return self.ranks.is_first and self.ranks.device.type == "cpu"
 
     @property
     def num_steps(self) -> int:
@@ -274,6 +301,7 @@ class Training:
             "parameters": num_parameters(next(each for each in self.sharded.modules() if isinstance(each, Ranker))),
             "metrics": metrics,
         }
+        report["hardware"] |= {"threads": self.threads.number, "threads_by": self.threads.why}
         self.folder.write_report(report)
         return report
 

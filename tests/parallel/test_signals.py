@@ -78,12 +78,12 @@ def test_the_death_of_the_parent_is_a_signal(tmp_path):
     """As of torchrun, or of a study: no run lives on as an orphan."""
     child = PROGRAM.format(graceful=True, rest=POLITE)
     parent = (
-        f"import subprocess, sys, time\nchild = subprocess.Popen([sys.executable, '-c', {child!r}],"
-        "stdout=sys.stdout)\ntime.sleep(30)"
+        f"import os, subprocess, sys, time\nos.environ['C2AL_WITH_PARENT'] = str(os.getpid())\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {child!r}], stdout=sys.stdout)\ntime.sleep(600)"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", parent],
-        env=runs.environment(C2AL_WITH_PARENT="1"),
+        env=runs.environment(),
         stdout=subprocess.PIPE,
         text=True,
     )
