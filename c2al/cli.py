@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from c2al import sweep
-from c2al.parallel import waiting
+from c2al.parallel import out_of_memory, waiting
 from c2al.parallel.endings import failure, full_disk, leave
 from c2al.parallel.environment import alone, as_described, described, many, own_rank, refuse_many
 from c2al.parallel.signals import STOPPED, Stopped, stop_signal
@@ -60,6 +60,7 @@ def main() -> None:
         print(USAGE + "\n".join(f"  {name:10} {text}" for name, (text, _) in VERBS.items()))
         return
     wait_quietly()
+    out_of_memory.keep_spare()
     stop_signal.listen()
     with ExitStack() as group:
         try:
@@ -239,6 +240,9 @@ def _at_fault(error: BaseException) -> DataError | None:
     """The input's fault behind an error, if that is what it is; Hydra wraps what the programs that it calls raise."""
     if isinstance(error, DataError) or (error_of_disk := full_disk(error)):
         return error if isinstance(error, DataError) else error_of_disk
+    if out_of_memory.ran_out(error):
+        out_of_memory.give_up_spare()
+        return out_of_memory.told(error)
     if "omegaconf" not in sys.modules:
         return None
     from hydra.errors import InstantiationException

@@ -19,6 +19,7 @@ SIGNS = (  # of RuntimeErrors: torch's allocator, C++, a thread that gets no sta
     "can't allocate lock",
     "out of memory",
 )
+OF_LIBRARIES = ("failed to map segment", "cannot allocate memory", "cannot create shared object descriptor")
 NO_THREAD = "Resource temporarily unavailable"  # the whole text of C++'s error; of a socket it would be a part
 REMEDY = "give the process more memory, or take a smaller batch_size or window_rows, fewer workers, or more ranks"
 
@@ -44,6 +45,8 @@ def ran_out(error: BaseException | None) -> bool:
         if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
             return True
         if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+            return True
+        if isinstance(error, ImportError | OSError) and any(sign in str(error) for sign in OF_LIBRARIES):
             return True
         if isinstance(error, RuntimeError) and (any(sign in str(error) for sign in SIGNS) or str(error) == NO_THREAD):
             return True

@@ -1,0 +1,100 @@
+"""Memory that runs out: known by its errors, and one line in any verb."""
+
+import errno
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from c2al.parallel import out_of_memory
+from c2al.parallel.out_of_memory import ran_out, told
+from tests import runs
+
+
+def raised_by(program) -> Exception:
+    with pytest.raises(Exception) as found:
+        program()
+    return found.value
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        lambda: torch.empty(2**46),
+        lambda: np.empty(2**57, np.int8),
+        lambda: bytearray(2**62),
+    ],
+)
+def test_what_cannot_be_allocated(program):
+    assert ran_out(raised_by(program))
+
+
+@pytest.mark.parametrize(
+    ("error", "memory"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("can't start new thread"), True),
+        (RuntimeError("std::bad_alloc"), True),
+        (RuntimeError("Resource temporarily unavailable"), True),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), True),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), True),
+        (RuntimeError("[gloo] recv: Resource temporarily unavailable"), False),
+        (OSError(errno.ENOSPC, "No space left on device"), False),
+        (RuntimeError("size mismatch"), False),
+        (None, False),
+    ],
+)
+def test_which_errors_are_of_memory(error, memory):
+    assert ran_out(error) is memory
+
+
+def test_a_cause_counts():
+    try:
+        try:
+            raise MemoryError
+        except MemoryError as cause:
+            raise RuntimeError("a save failed") from cause
+    except RuntimeError as error:
+        assert ran_out(error)
+
+
+def test_the_line_says_where_and_what_to_do():
+    line = str(told(RuntimeError("[enforce fail] can't allocate memory\nmore"), "step 7"))
+    assert line.startswith(
+        "memory ran out during step 7 (value RuntimeError: [enforce fail] can't allocate memory). Rem"
+    )
+    assert "smaller batch_size" in line
+    assert "\n" not in line
+    assert str(told(MemoryError())).startswith("memory ran out (value MemoryError). Remedy: ")
+
+
+def test_address_space_is_kept_for_the_end():
+    out_of_memory.keep_spare()
+    out_of_memory.keep_spare()
+    assert len(out_of_memory._spare) == 1
+    out_of_memory.give_up_spare()
+    assert out_of_memory._spare == []
+
+
+def test_any_verb_ends_in_one_line(tmp_path):
+    """The limit is set before torch and Arrow are imported."""
+    program = (
+        "import resource, sys\nfrom c2al import cli\n"
+        "sys.argv[1:] = ['prepare', 'source=synthetic', 'to=rows', 'rows=200000']\n"
+        "import pyarrow\nheld = int(open('/proc/self/statm').read().split()[0]) * 4096 + (40 << 20)\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (held, held))\ncli.main()"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        env=runs.environment(OPENBLAS_NUM_THREADS="1"),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert ended.returncode == 2, ended.stderr
+    assert ended.stderr.splitlines()[-1].startswith("c2al: memory ran out (value ")
+    assert "Traceback" not in ended.stderr
