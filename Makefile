@@ -16,7 +16,7 @@ ENVIRONMENT := .venv/.set-$(SET)
 PACKAGE := .venv/.package
 
 .SILENT:
-.PHONY: help demo test lint faults hosts cluster bench report lock clean
+.PHONY: help demo test lint faults hosts cluster bench gpu report lock clean
 
 help:
 	echo "make demo     set up, then a small study on synthetic cohorts: a table and outputs/demo/report.html"
@@ -26,6 +26,7 @@ help:
 	echo "make hosts    two-node training in two network namespaces: a cut cable, a dead host (root, iproute2)"
 	echo "make cluster  a two-node Slurm on this machine, training on it, a pre-emption, dead nodes; root, Debian"
 	echo "make bench    benchmarks/*.py named by BENCH='$(BENCH)'; results go to benchmarks/results/"
+	echo "make gpu      on one GPU: the same numbers as the CPU, every plan, speeds; eight minutes (benchmarks/gpu.py)"
 	echo "make report   write the report of STUDY='$(STUDY)' again"
 	echo "make lock     resolve requirements/cpu.txt anew from setup.py"
 	echo "make clean    remove .venv, build products and caches; outputs/ stays"
@@ -52,6 +53,9 @@ hosts: $(PACKAGE)
 
 bench: $(PACKAGE)
 	for name in $(BENCH); do echo "== $$name"; .venv/bin/python -m benchmarks.$$name $(ARGS) || exit 1; done
+
+gpu: $(PACKAGE)
+	.venv/bin/python -m benchmarks.gpu $(ARGS)
 
 cluster: $(PACKAGE)
 	.venv/bin/python -m tests.cluster.run $(ARGS)

@@ -22,10 +22,15 @@ def record(what: str, payload: dict[str, Any], *, folder: Path = RESULTS) -> Pat
     about = {"what": what, "date": now.isoformat(timespec="seconds"), "commit": _commit(), "hardware": found}
     path = folder / f"{what}_{found['name']}_{now.date()}.json"
     folder.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".tmp")
-    unfinished.write_text(json.dumps(about | {"versions": _versions()} | payload, indent=2) + "\n")
-    unfinished.replace(path)
+    write_whole(path, about | {"versions": _versions()} | payload)
     return path
+
+
+def write_whole(path: Path, payload: Any) -> None:
+    """Write a JSON file, whole or not at all."""
+    unfinished = path.with_suffix(".tmp")
+    unfinished.write_text(json.dumps(payload, indent=2) + "\n")
+    unfinished.replace(path)
 
 
 def hardware() -> dict[str, Any]:

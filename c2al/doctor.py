@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 PAIRS = {"2.13": "1.8.0", "2.12": "1.7.0", "2.11": "1.6.0"}  # torch minor -> torchrec and fbgemm; newest first
+TORCHREC_PATCHES = {"1.6.0": "1.6.1"}  # PyPI has no torchrec 1.6.0
 # As in setup.py, without its upper bounds. torchrec asks for exactly this torchmetrics.
 NEEDS = (
     "torchmetrics==1.0.3 tensordict pyre-extensions iopath tqdm numpy>=1.26 scipy>=1.11 statsmodels>=0.14.2 "
@@ -138,6 +139,7 @@ def _check_torchrec(packages: Mapping[str, Package], version: str) -> Finding:
     if torchrec and _minor(torchrec.version) == _minor(version):
         return Finding("torchrec", torchrec.version)
     # --no-deps: its requirement is fbgemm-gpu without a version, which would replace a CPU build
+    version = TORCHREC_PATCHES.get(version, version)
     problem = f"this torch needs torchrec {version}"
     found = torchrec.version if torchrec else "missing"
     return Finding("torchrec", found, problem, remedy=f"{PIP} install --no-deps torchrec=={version}")
