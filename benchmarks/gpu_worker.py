@@ -204,7 +204,7 @@ def host_syncs(measured: Measured) -> dict[str, Any]:
     with counted, _sync_warnings() as places:
         for _ in range(SYNC_STEPS):
             measured.loops["c2al"]()
-    found = {"operators_per_step": {name: count / SYNC_STEPS for name, count in counted.calls.items()}}
+    found: dict[str, Any] = {"operators_per_step": {name: count / SYNC_STEPS for name, count in counted.calls.items()}}
     if torch.cuda.is_available():
         found["per_step"] = sum(places.values()) / SYNC_STEPS
         found["places"] = {place: count / SYNC_STEPS for place, count in places.most_common(12)}
@@ -246,7 +246,7 @@ def _sync_warnings() -> Iterator[Counter[str]]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        shown, warnings.showwarning = warnings.showwarning, note
+        shown, warnings.showwarning = warnings.showwarning, note  # type: ignore[assignment]
         torch.cuda.set_sync_debug_mode("warn")
         try:
             yield places
