@@ -7,6 +7,7 @@ Source: the Arrow columnar format, "Serialization and Interprocess Communication
 """
 
 import struct
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,10 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from c2al.schema import DataError
-from c2al.serving.bodies import check_rows, too_long
+from c2al.serving.bodies import MOST_COLUMNS, check_columns, check_rows, too_long
 from c2al.serving.refusals import RefusalError
 
 FILE = "the request"
+MOST_MESSAGES = 10_000
 DICTIONARY, RECORDS = 2, 3  # MessageHeader in Message.fbs
 REMEDY = "send one stream, as pyarrow.ipc.new_stream writes it"
 
@@ -28,6 +30,7 @@ def table_of(body: bytes, *, most_rows: int, most_bytes: int) -> pa.Table:
     try:
         _check_sizes(body, most_rows, most_bytes)
         with pa.ipc.open_stream(pa.py_buffer(body)) as stream:
+            check_columns(len(stream.schema))
             table = stream.read_all()
         table.validate(full=True)
     except (pa.ArrowException, OSError, struct.error, ValueError) as error:
@@ -50,7 +53,9 @@ def stream_of(probability_B: np.ndarray, logit_B: np.ndarray, model: str) -> byt
 
 def _check_sizes(body: bytes, most_rows: int, most_bytes: int) -> None:
     num_rows = num_bytes = 0
-    for message in pa.ipc.MessageReader.open_stream(pa.py_buffer(body)):
+    for number, message in enumerate(pa.ipc.MessageReader.open_stream(pa.py_buffer(body))):
+        if number > MOST_MESSAGES:
+            raise ValueError(f"more than {MOST_MESSAGES} batches")
         header = _Header(bytes(message.metadata))
         if header.kind not in (DICTIONARY, RECORDS):
             continue
@@ -98,7 +103,9 @@ class _Table:
         if (place := self.field(index)) is None:
             return
         start = place + self.read("I", place)
-        for i in range(self.read("I", start)):
+        if (num := self.read("I", start)) > 10 * MOST_COLUMNS:
+            raise ValueError("more parts than columns have")
+        for i in range(num):
             at = start + 4 + 16 * i
             yield self.read("q", at), self.read("q", at + 8)
 
@@ -143,8 +150,8 @@ class _Records(_Table):
 def _plain(table: pa.Table, most_bytes: int) -> pa.Table:
     """Without dictionaries. They are resolved only where what they stand for is within the limit, too."""
     names = table.column_names
-    if twice := sorted(name for name in set(names) if names.count(name) > 1):
-        raise DataError("two columns of one name", file=FILE, column=twice[0], remedy="send each column once")
+    if twice := [name for name, num in Counter(names).items() if num > 1]:
+        raise DataError("two columns of one name", file=FILE, column=min(twice)[:200], remedy="send each column once")
     left = most_bytes
     arrays = []
     for name, column in zip(names, table.columns, strict=True):

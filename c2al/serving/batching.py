@@ -17,7 +17,15 @@ class QueueFullError(RuntimeError):
 
 
 class ModelError(RuntimeError):
-    """The model gave something else than a finite logit for each row."""
+    """The model gave something else than a logit for each row."""
+
+
+class NotFiniteError(ModelError):
+    """The model gave no finite logit for a ``row``: its numbers are too large for it."""
+
+    def __init__(self, row: int, logit: float) -> None:
+        super().__init__(f"the model gave {logit} for row {row}")
+        self.row = row
 
 
 @dataclass(frozen=True)
@@ -141,4 +149,4 @@ def _give(future: "Future[np.ndarray]", logit_B: np.ndarray) -> None:
         future.set_result(logit_B)
     else:
         place = int(np.flatnonzero(~np.isfinite(logit_B))[0])
-        future.set_exception(ModelError(f"the model gave {logit_B[place]} for row {place}"))
+        future.set_exception(NotFiniteError(place, float(logit_B[place])))

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from c2al.schema import DataError
 from c2al.serving.gauges import Gauges
-from c2al.serving.refusals import RefusalError, error_response, of_data
+from c2al.serving.refusals import RefusalError, error_response, of_data, stopping
 
 LOG = logging.getLogger("c2al.serving")
 GONE = 499  # the client left before its answer; counted, never sent
@@ -75,9 +75,3 @@ class Counted:
         self._gauges.rejected.labels(refusal.reason).inc()
         LOG.debug("%s %s: %d, %s", scope["method"], scope["path"], refusal.status, refusal.error)
         await refusal.response()(scope, receive, send)
-
-
-def stopping() -> RefusalError:
-    """503: what is in hand takes longer than the service waits for at its end."""
-    headers = {"Retry-After": "1"}
-    return RefusalError(503, "the service stops", remedy="try again later", reason="stopping", headers=headers)

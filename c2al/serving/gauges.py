@@ -25,8 +25,10 @@ class Gauges:
         self.model = Info("c2al_model", "the model that serves", registry=registry)
         queued = Gauge("c2al_queue_requests", "requests that wait for the model", registry=registry)
         queued.set_function(waiting)
-        held = Gauge("c2al_in_hand_requests", "requests being read, encoded or scored", registry=registry)
+        held = Gauge("c2al_in_hand_requests", "requests being encoded or scored", registry=registry)
         held.set_function(in_hand)
+        self.unfinished = Gauge("c2al_unfinished_requests", "requests whose body is still coming", registry=registry)
+        self.connections = Gauge("c2al_connections", "connections that are open", registry=registry)
         ProcessCollector(registry=registry)
 
     def ran(self, rows: int, seconds: float) -> None:

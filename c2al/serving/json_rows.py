@@ -18,13 +18,12 @@ from typing import Any, NoReturn
 import pyarrow as pa
 
 from c2al.schema import DataError
-from c2al.serving.bodies import check_rows
+from c2al.serving.bodies import check_columns, check_rows
 from c2al.serving.json_values import FILE, Kind, array_of, shown
 from c2al.serving.refusals import RefusalError
 
 FORM = 'send {"rows": [{column: value, …}, …]} or {"columns": {column: [value, …], …}}'
 KEY = re.compile(r'"[ \t\r\n]*:')
-MOST_COLUMNS = 10_000  # of a body, those that are passed over among them
 LONGEST_NAME = 200  # characters; for a longer one no name that is like it is looked for
 
 
@@ -124,7 +123,7 @@ def _given_rows(rows: Any, kinds: Mapping[str, Kind], most_rows: int) -> Given:
     check_rows(len(rows), most_rows)
     for place, row in enumerate(rows):
         if isinstance(row, dict):
-            _check_columns(len(row))
+            check_columns(len(row))
         else:
             raise DataError(f"row {place} is no object", file=FILE, value=shown(row), remedy=FORM)
     every = {name: [row.get(name, Absent) for row in rows] for name in kinds}
@@ -135,7 +134,7 @@ def _given_rows(rows: Any, kinds: Mapping[str, Kind], most_rows: int) -> Given:
 def _given_columns(columns: Any, kinds: Mapping[str, Kind], most_rows: int) -> Given:
     if not isinstance(columns, dict):
         raise DataError("columns is no object", file=FILE, remedy=FORM)
-    _check_columns(len(columns))
+    check_columns(len(columns))
     lengths = {}
     for name, values in columns.items():
         if not isinstance(values, list):
@@ -151,12 +150,6 @@ def _given_columns(columns: Any, kinds: Mapping[str, Kind], most_rows: int) -> G
     num_rows = lengths.get(first, 0)
     check_rows(num_rows, most_rows)
     return Given({name: columns[name] for name in kinds if name in columns}, num_rows)
-
-
-def _check_columns(num_columns: int) -> None:
-    if num_columns > MOST_COLUMNS:
-        remedy = f"send the columns that GET /model lists, at most {MOST_COLUMNS}"
-        raise RefusalError(413, "too many columns", value=num_columns, remedy=remedy, reason="columns")
 
 
 def _there(name: str, values: list[Any], missing: str) -> list[Any]:

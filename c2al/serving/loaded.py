@@ -114,14 +114,18 @@ class Current:
         self.busy = False
         self.gauges = Gauges(lambda: len(self.loaded.batcher) if self.loaded else 0, lambda: self.in_hand)
 
-    @contextmanager
-    def using(self) -> Iterator[Loaded]:
-        """The model for one request, kept until that is answered; 503 where there is none, or no place in the queue."""
-        loaded = self.loaded
-        if loaded is None:
+    def check(self) -> Loaded:
+        """Return the model; RefusalError 503 where there is none, or no place in the queue."""
+        if self.loaded is None:
             raise none_yet()
         if self.in_hand >= self._settings.queue:
             raise full(self.in_hand)
+        return self.loaded
+
+    @contextmanager
+    def using(self) -> Iterator[Loaded]:
+        """The model for one request, kept until that is answered; 503 where there is none, or no place in the queue."""
+        loaded = self.check()
         self.in_hand += 1
         loaded.in_hand += 1
         try:

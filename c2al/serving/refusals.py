@@ -54,10 +54,19 @@ def row_of(error: DataError) -> int | None:
 
 def shown(value: object) -> Any:
     """A value as JSON has it; what JSON lacks, and what is long, as text."""
-    if value is None or isinstance(value, bool | int):
+    if value is None or (isinstance(value, bool | int) and abs(value) < 2**63):
         return value
-    text = str(value)
+    try:
+        text = str(value)
+    except (ValueError, RecursionError):  # thousands of digits, or of lists in lists
+        text = f"a value of type {type(value).__name__}"
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
+
+
+def stopping() -> RefusalError:
+    """503: what is in hand takes longer than the service waits for at its end."""
+    headers = {"Retry-After": "1"}
+    return RefusalError(503, "the service stops", remedy="try again later", reason="stopping", headers=headers)
 
 
 def error_response(status: int, error: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:

@@ -1,23 +1,25 @@
 """``c2al serve``: the service under uvicorn, from the first signal-proof moment to the last answer.
 
 SIGTERM, SIGINT and SIGUSR1 stop it: no new connection is taken, what is in hand is answered within ``stop_s``, and the
-exit status is 0. A SIGTERM more than 3 s after the first one ends it at once, with status 75, as it does everywhere in
-c2al (``parallel/signals.py`` keeps watching). SIGHUP takes the model's file anew.
+exit status is 0. A second SIGINT ends it at once, with status 75; so does a SIGTERM more than 3 s after the first one,
+as everywhere in c2al (``parallel/signals.py`` keeps watching). SIGHUP takes the model's file anew.
 """
 
 import asyncio
 import contextlib
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from c2al.parallel.signals import end_now, stop_signal
+from c2al.parallel.signals import STOPPED, end_now, stop_signal
 from c2al.parallel.threads import use
 from c2al.schema import DataError
 from c2al.serving.service_settings import Settings
@@ -26,6 +28,7 @@ try:
     import uvicorn
     from prometheus_client import disable_created_metrics
 
+    from c2al.serving.connections import Connections
     from c2al.serving.service import Service, make_app
 except ModuleNotFoundError as error:
     lacks = f"the HTTP service lacks a package: {error.name}"
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
     from c2al.serving.loaded import Loaded
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+LOG = logging.getLogger("c2al.serving")
+OTHER_FILES = 128  # open at most besides connections
 MODEL_ENDS_S = 2.0  # after the last answer
 
 
@@ -62,7 +67,12 @@ def serve(settings: Settings, open_model: "Callable[[], Artefact] | None" = None
 
     app = make_app(open_model or _opener(settings), settings, on_ready=ready, on_failed=failed)
     service: Service = app.state.service
-    server = Server(_uvicorn_settings(app, settings), service)
+    connections = Connections(
+        replace(settings.connections, connections=_num_connections(settings.max_connections)),
+        refused=lambda reason: service.current.gauges.rejected.labels(reason).inc(),
+    )
+    service.current.gauges.connections.set_function(lambda: len(connections))
+    server = Server(_uvicorn_settings(app, settings, connections), service)
     server.run(sockets=[bound])
     ended = service.current.close(MODEL_ENDS_S)
     if faults:
@@ -98,9 +108,14 @@ class Server(uvicorn.Server):
                 signal.signal(number, handler)
             stop_signal.graceful = was or stop_signal.received is not None
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer what is in hand, without waiting for slow clients."""
+        self._service.stopping()
+        await super().shutdown(sockets)
+
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if self.should_exit and number == signal.SIGINT:
-            self.force_exit = True
+            end_now(STOPPED, "stopped at once by a second SIGINT")
         self.should_exit = True
 
     def _reload(self) -> None:
@@ -119,17 +134,32 @@ def _opener(settings: Settings) -> "Callable[[], Artefact]":
     return opened
 
 
-def _uvicorn_settings(app: Any, settings: Settings) -> uvicorn.Config:
+def _num_connections(wanted: int) -> int:
+    """How many connections the limit of open files allows, which is raised for them as far as may be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + OTHER_FILES
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return wanted
+    soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft >= needed:
+        return wanted
+    allowed = max(soft - OTHER_FILES, soft // 2)
+    LOG.warning("max_connections: %d, as %d files may be open (ulimit -n)", allowed, soft)
+    return allowed
+
+
+def _uvicorn_settings(app: Any, settings: Settings, connections: "Connections") -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=connections.protocol(),
         ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,  # who asks makes no difference here
-        timeout_keep_alive=75,  # longer than proxies keep theirs, usually 60 s: they close, not we under a request
+        timeout_keep_alive=settings.keep_alive_s,  # type: ignore[arg-type]  # it is given to call_later
         timeout_graceful_shutdown=max(1, round(settings.stop_s)),
     )
 

@@ -1,6 +1,7 @@
 """The HTTP service: ``POST /score``; ``GET /health /live /metrics /model``; ``POST /reload``. docs/http.md is its page.
 
-A request's way: body, within limits -> table -> Inputs (one thread) -> batch (another) -> probabilities.
+A request's way: body, within limits -> a place in the queue -> table -> Inputs (one thread) -> batch (another) ->
+probabilities.
 """
 
 import asyncio
@@ -20,10 +21,11 @@ from starlette.responses import Response
 from c2al import __version__
 from c2al.schema import DataError
 from c2al.serving import arrow_stream
-from c2al.serving.batching import QueueFullError
-from c2al.serving.bodies import ARROW, JSON, Asked, asked_of, form_of, read_body
+from c2al.serving.batching import NotFiniteError, QueueFullError
+from c2al.serving.bodies import ARROW, JSON, Asked, Bodies, asked_of, form_of
 from c2al.serving.counted import Counted
 from c2al.serving.inputs import Inputs
+from c2al.serving.json_values import FILE
 from c2al.serving.loaded import Current, Loaded, full, none_yet
 from c2al.serving.reading import Reader
 from c2al.serving.refusals import RefusalError, error_response, of_data
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from c2al.serving.artefact import Artefact
 
 LOG = logging.getLogger("c2al.serving")
+LAST_BODY_S = 2.0  # at the stop, for a body to come
 NOT_SHOWN = ("run", "config", "records")  # of a manifest: where its run lay, and what its file holds
 
 
@@ -72,6 +75,12 @@ class Service:
     def __init__(self, open_model: "Callable[[], Artefact]", settings: Settings) -> None:
         self._settings = settings
         self.current = Current(open_model, settings)
+        self._bodies = Bodies(
+            most_bytes=settings.max_body_bytes,
+            most_together=settings.max_unfinished_bytes,
+            timeout_s=settings.body_timeout_s,
+        )
+        self.current.gauges.unfinished.set_function(lambda: len(self._bodies))
         self._reader = Reader(settings, observe=self.current.gauges.encode_seconds.observe)
 
     async def start(self, ready: Callable[[Loaded], None], failed: Callable[[BaseException], None]) -> None:
@@ -81,6 +90,10 @@ class Service:
         except Exception as error:
             failed(error)
 
+    def stopping(self) -> None:
+        """Wait no longer for bodies than a client needs that sends at once."""
+        self._bodies.stop(LAST_BODY_S)
+
     def stop(self) -> None:
         """After the last answer."""
         self._reader.close()
@@ -89,10 +102,10 @@ class Service:
 
     async def score(self, request: Request) -> Response:
         """Rows to probabilities, in the form that they came in."""
-        form, asked = form_of(request.headers), asked_of(request.query_params)
-        most_bytes, timeout_s = self._settings.max_body_bytes, self._settings.body_timeout_s
+        form, asked = form_of(request.headers), asked_of(request.query_params.multi_items())
+        self.current.check()  # before a body is read in vain
+        body = await self._bodies.read(request)
         with self.current.using() as loaded:
-            body = await read_body(request, most_bytes=most_bytes, timeout_s=timeout_s)
             inputs = await asyncio.wrap_future(self._reader.submit(loaded, form, asked, body))
             logit_B = await self._scored(loaded, inputs) if len(inputs) else np.zeros(0, np.float32)
             answer = _answer(loaded, form, asked, logit_B)
@@ -104,6 +117,9 @@ class Service:
             return await asyncio.wrap_future(loaded.batcher.submit(inputs))
         except QueueFullError:
             raise full(len(loaded.batcher)) from None
+        except NotFiniteError as error:
+            remedy = "give numbers of the size that training had; with ?prepared=true they are normalized ones"
+            raise DataError(f"no finite score for row {error.row}", file=FILE, remedy=remedy) from None
 
     async def health(self, request: Request) -> Response:
         """Ready or not, and for what."""

@@ -9,7 +9,24 @@ from c2al.serving.batching import Limits
 from c2al.serving.calibration import KINDS
 
 POLICY = {"unknown": ("zero", "error"), "null": ("zero", "error"), "missing": ("error", "default")}
+WHOLE = (
+    *("max_rows_per_request", "max_body_bytes", "max_batch_rows", "queue", "max_head_bytes", "max_connections"),
+    "max_unfinished_bytes",
+)
+SECONDS = ("body_timeout_s", "head_timeout_s", "send_timeout_s", "keep_alive_s", "stop_s")
 LEVELS = ("debug", "info", "warning", "error")
+
+
+@dataclass(frozen=True)
+class ConnectionLimits:
+    """``head_bytes`` and ``head_s`` of a request's line and headers; ``message_bytes`` of a body with its framing;
+    ``send_s`` for a client to read its answer; ``connections`` at once."""
+
+    head_bytes: int = 16_384
+    head_s: float = 10.0
+    message_bytes: int = 17 * 2**20
+    send_s: float = 30.0
+    connections: int = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +39,12 @@ class Settings:
     max_rows_per_request: int = 4096
     max_body_bytes: int = 8 * 2**20
     body_timeout_s: float = 30.0
+    max_head_bytes: int = 16_384
+    head_timeout_s: float = 10.0
+    send_timeout_s: float = 30.0
+    keep_alive_s: float = 75.0
+    max_connections: int = 1024
+    max_unfinished_bytes: int = 512 * 2**20
     max_batch_rows: int = 1024
     max_wait_ms: float = 2.0
     queue: int = 256
@@ -36,8 +59,10 @@ class Settings:
     log_level: str = "info"
 
     def __post_init__(self) -> None:
-        for name in ("max_rows_per_request", "max_body_bytes", "max_batch_rows", "queue", "body_timeout_s", "stop_s"):
+        for name in (*WHOLE, *SECONDS):
             self._check(name, _above(getattr(self, name), 0), "give a number above 0")
+        self._check("max_head_bytes", self.max_head_bytes >= 1024, "give 1024 at least")
+        self._check("max_unfinished_bytes", self.max_unfinished_bytes >= self.max_body_bytes, "max_body_bytes at least")
         self._check("max_wait_ms", _above(self.max_wait_ms, -1e-9), "give milliseconds, 0 for none")
         self._check("threads", self.threads is None or _above(self.threads, 0), "give a number above 0, or null")
         self._check("port", _above(self.port, -1) and self.port < 2**16, "give a port, 0 for any that is free")
@@ -64,6 +89,15 @@ class Settings:
             key: dict(value) if isinstance(value, Mapping) else value for key, value in config.items()
         }
         return cls(**plain)
+
+    @property
+    def connections(self) -> ConnectionLimits:
+        """For the connections. Twice a body's length is enough for chunks of ten bytes and more; 1 MiB is passed over
+        after an answer that came before a body's end, so that a client reads it."""
+        message_bytes = 2 * self.max_body_bytes + 2**20
+        return ConnectionLimits(
+            self.max_head_bytes, self.head_timeout_s, message_bytes, self.send_timeout_s, self.max_connections
+        )
 
     @property
     def batches(self) -> Limits:

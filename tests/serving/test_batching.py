@@ -5,7 +5,7 @@ from concurrent.futures import Future
 import numpy as np
 import pytest
 
-from c2al.serving.batching import Batcher, Limits, ModelError, QueueFullError
+from c2al.serving.batching import Batcher, Limits, ModelError, NotFiniteError, QueueFullError
 from c2al.serving.inputs import Bags, Inputs
 
 POISON = 666  # an id at which the model fails
@@ -94,7 +94,7 @@ def test_a_row_without_a_finite_logit_fails_its_request_alone():
     futures = [batcher.submit(each) for each in (rows(2, 0), bad)]
     model.gate.set()
     assert len(futures[0].result(30)) == 2
-    with pytest.raises(ModelError, match="nan for row 1"):
+    with pytest.raises(NotFiniteError, match="nan for row 1"):
         futures[1].result(30)
 
 

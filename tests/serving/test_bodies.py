@@ -59,6 +59,7 @@ def test_content_types_options_and_paths(artefact):
         assert (await post("/score", content=b"no arrows", headers={"content-type": ARROW})).status_code == 400
         assert (await client.score(ROWS, "?prepared=perhaps")).status_code == 422
         assert (await client.score(ROWS, "?logit=true")).status_code == 422
+        assert (await client.score(ROWS, "?logits=true&logits=false")).status_code == 422
         assert (await get("/score")).status_code == 405
         missing = await get("/scores")
         assert (missing.status_code, missing.json()["error"]["value"]) == (404, "/scores")
@@ -82,6 +83,52 @@ def test_a_body_in_chunks_ends_at_the_limit(artefact):
 
     served(program, artefact, settings=Settings(max_body_bytes=5000))
     assert len(sent) < 10
+
+
+def test_of_too_many_bodies_the_longest_coming_is_given_up(artefact):
+    gate = asyncio.Event()
+    rows = json.dumps({"rows": ROWS}).encode()
+
+    async def slow(num: int) -> Any:
+        yield b" " * num
+        await gate.wait()
+        yield rows
+
+    async def program(client: Client) -> None:
+        async def post(content: Any) -> int:
+            answer = await client.http.post("/score", content=content, headers={"content-type": "application/json"})
+            return answer.status_code
+
+        first = asyncio.create_task(post(slow(6000)))
+        while await client.metric("c2al_unfinished_requests") < 1:
+            await asyncio.sleep(0.01)
+        assert await client.metric("c2al_in_hand_requests") == 0
+        second = asyncio.create_task(post(slow(6000)))
+        assert await first == 503
+        assert await post(rows) == 200
+        gate.set()
+        assert await second == 200
+        assert await client.metric("c2al_rejected_total", reason="unfinished") == 1
+        assert await client.metric("c2al_unfinished_requests") == 0
+
+    served(program, artefact, settings=Settings(max_body_bytes=10_000, max_unfinished_bytes=10_000))
+
+
+def test_at_the_stop_bodies_are_waited_for_in_short(artefact):
+    async def never() -> Any:
+        yield b"{"
+        await asyncio.sleep(3600)
+
+    async def program(client: Client) -> None:
+        headers = {"content-type": "application/json"}
+        slow = asyncio.create_task(client.http.post("/score", content=never(), headers=headers))
+        while await client.metric("c2al_unfinished_requests") < 1:
+            await asyncio.sleep(0.01)
+        client.app.state.service._bodies.stop(0.1)
+        answer = await slow
+        assert (answer.status_code, answer.json()["error"]["problem"]) == (503, "the service stops")
+
+    served(program, artefact)
 
 
 def test_a_body_that_does_not_come(artefact):

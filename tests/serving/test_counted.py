@@ -2,6 +2,9 @@ import asyncio
 import threading
 from typing import Any
 
+import numpy as np
+
+from c2al.serving.inputs import Inputs
 from tests.serving.fake_model import FakeArtefact
 from tests.serving.http_client import TIMEOUT_S, Client, all_of, served
 
@@ -30,3 +33,23 @@ def test_a_model_that_fails_on_one_request_fails_for_it_alone(caplog):
         assert "secret of the model" in caplog.text
 
     served(program, artefact)
+
+
+class TooLarge(FakeArtefact):
+    """Gives no finite logit where a number is too large for it."""
+
+    def __call__(self, inputs: Inputs) -> np.ndarray:
+        logit_B = super().__call__(inputs)
+        logit_B[np.abs(inputs.dense_BN[:, 0]) > 1e9] = np.nan
+        return logit_B
+
+
+def test_a_row_that_is_too_much_for_the_model_is_the_requests_fault():
+    async def program(client: Client) -> None:
+        good = {"age": 0, "country": 1, "city": 0, "seen": []}
+        answer = await client.score([good, good | {"age": 1e10}], "?prepared=1")
+        assert (answer.status_code, answer.json()["error"]["row"]) == (422, 1)
+        assert (await client.score([good], "?prepared=1")).status_code == 200
+        assert await client.metric("c2al_errors_total") == 0
+
+    served(program, TooLarge())

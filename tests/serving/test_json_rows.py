@@ -5,7 +5,8 @@ import pyarrow as pa
 import pytest
 
 from c2al.schema import DataError
-from c2al.serving.json_rows import MOST_COLUMNS, check_known, given, names_of, parsed, table_of
+from c2al.serving.bodies import MOST_COLUMNS
+from c2al.serving.json_rows import check_known, given, names_of, parsed, table_of
 from c2al.serving.json_values import Kind
 from c2al.serving.refusals import RefusalError, row_of
 

@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -60,11 +61,14 @@ class Served:
             answer = connection.getresponse()
             return answer.status, json.loads(answer.read())
 
-    def in_hand(self) -> int:
+    def metric(self, name: str) -> int:
         with closing(self.connection()) as connection:
             connection.request("GET", "/metrics")
             text = connection.getresponse().read().decode()
-        return int(float(re.search(r"^c2al_in_hand_requests (\S+)", text, re.MULTILINE)[1]))
+        return int(float(re.search(rf"^{name} (\S+)", text, re.MULTILINE)[1]))
+
+    def in_hand(self) -> int:
+        return self.metric("c2al_in_hand_requests")
 
     def later(self, rows: int) -> Callable[[], tuple[int, dict[str, Any]]]:
         """Ask for scores from another thread, and go on once the request is in hand."""
@@ -193,10 +197,60 @@ def test_a_client_that_leaves_is_no_fault(start):
         left.sendall(
             b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
         )
-        until(lambda: served.in_hand() == 1)
-    until(lambda: served.in_hand() == 0)
+        until(lambda: served.metric("c2al_unfinished_requests") == 1)
+        assert served.in_hand() == 0  # a place is taken by a whole body alone
+    until(lambda: served.metric("c2al_unfinished_requests") == 0)
     assert served.ask("POST", "/score", 1)[0] == 200
     assert "Traceback" not in served.errors.read_text()
+
+
+HEAD = b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+STUCK = {
+    **{"nothing": b"", "half a head": HEAD, "half a body": HEAD + b"Content-Length: 999\r\n\r\n{"},
+    "half a chunk": HEAD + b"Transfer-Encoding: chunked\r\n\r\n9\r\n{",
+}
+
+
+def test_slow_clients_keep_no_good_one_waiting(start):
+    """50 of each kind, ten times as many as there are places in the queue; then more than there may be connections."""
+    served = start("queue=20", "max_connections=256", "head_timeout_s=3600", "body_timeout_s=3600").ready()
+    stuck = []
+    try:
+        for num in (50, 100):
+            for part in STUCK.values():
+                for _ in range(num):
+                    stuck.append(socket.create_connection(("127.0.0.1", served.port)))
+                    stuck[-1].sendall(part)
+            until(lambda: served.metric("c2al_unfinished_requests") >= 100)
+            for path in ("/health", "/live"):
+                assert served.ask("GET", path)[0] == 200
+            assert served.ask("POST", "/score", 1)[0] == 200
+        assert served.metric("c2al_connections") <= 256
+        assert served.ask("POST", "/reload")[0] == 403
+        assert served.stop(signal.SIGTERM) == 0  # which waits for none of them
+    finally:
+        for each in stuck:
+            each.close()
+    assert "Traceback" not in served.errors.read_text()
+
+
+def test_a_second_sigint_ends_it_at_once(start):
+    served = start(seconds=3600).ready()
+    served.later(rows=3)
+    served.process.send_signal(signal.SIGINT)
+    until(lambda: refused(served.port))
+    assert served.stop(signal.SIGINT) == STOPPED
+    assert "stopped at once by a second SIGINT" in served.errors.read_text()
+
+
+def test_connections_are_as_many_as_files_may_be_open(monkeypatch):
+    limits = [(64, 200), (64, 10_000), (64, resource.RLIM_INFINITY), (5000, 5000)]
+    raised = []
+    monkeypatch.setattr(resource, "setrlimit", lambda kind, pair: raised.append(pair))
+    for pair, allowed in zip(limits, (100, 1000, 1000, 1000), strict=True):
+        monkeypatch.setattr(resource, "getrlimit", lambda kind, pair=pair: pair)
+        assert serve._num_connections(1000) == allowed
+    assert [soft for soft, _ in raised] == [200, 1128, 1128]
 
 
 def test_answers_do_not_wait_for_an_acknowledgement():

@@ -30,7 +30,17 @@ def test_words_of_the_command_line(monkeypatch):
     "word",
     [
         *("port=70000", "port=x", "queue=0", "max_wait_ms=-1", "max_body_bytes=null", "threads=0", "stop_s=soon"),
-        *("unknown_columns=perhaps", "log_level=loud", "policy.null=mean", "policy.missing=zero", "reload_token=short"),
+        *(
+            "unknown_columns=perhaps",
+            "max_head_bytes=9",
+            "head_timeout_s=0",
+            "max_connections=0",
+            "max_unfinished_bytes=1",
+            "log_level=loud",
+            "policy.null=mean",
+            "policy.missing=zero",
+            "reload_token=short",
+        ),
         "calibration=platt",
     ],
 )
