@@ -82,10 +82,16 @@ def print_data(schema: Schema, folder: str) -> None:
         if isinstance(rows, dict):
             rows = [{"": name, **values} for name, values in rows.items() if isinstance(values, dict)]
         if rows:
-            console.print(_details(note.replace("_", " "), rows))
+            title = note.replace("_", " ")
+            counted = schema.notes.get("rows_counted") if note == "found" else None
+            console.print(_details(f"{title} in all {counted:,} rows" if counted else title, rows))
+    if how := schema.notes.get("split"):
+        print(f"split {how}")
     if left_out := schema.notes.get("left_out"):
         print(left_out)
     axes = ", ".join(f"{axis.name} ({len(axis.cohorts)})" for axis in schema.axes)
+    for warning in schema.notes.get("warnings", ()):
+        print(f"warning: {warning}")
     print(f"{len(schema.sparse)} sparse and {len(schema.dense)} dense columns; cohort axes: {axes or 'none'}")
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pyarrow as pa
 
 from c2al.cohorts import axes
+from c2al.data.draws import uniform
 from c2al.data.raw_values import is_float, is_number, numbers_of
-from c2al.data.splitting import uniform
 from c2al.schema import CohortAxis, DenseColumn
 
 SKEWED = 2.0  # a column without negative values is log1p-transformed from this skewness on

@@ -1,4 +1,4 @@
-"""What each raw column is, from its type, its name and a sample of its values, where the user has not said it.
+"""What each raw column is, from its type, its name and all of its values, where the user has not said it.
 
     text, boolean, dictionary     sparse; ignored where nearly every row has another value (free text, row ids)
     list of text or integers      sparse, multi-valued
@@ -8,25 +8,27 @@
     date, time                    hour and weekday, sparse; integers of seconds or milliseconds since 1970 too
     struct, map, list of floats   ignored
 
-Constant and empty columns are ignored too. Sparse columns of 2 to 20 values are also cohort axes, unless axes are
-named.
+Constant and empty columns are ignored too, row numbers (an index that pandas wrote, a count of the rows), and texts or
+integers that are dates where the split is by time: validation and test have days that no training row has. Sparse
+columns of 2 to 20 values are also cohort axes, unless axes are named.
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from c2al.data.column_facts import ColumnFacts, count_columns
+from c2al.data.leaks import leak
 from c2al.data.raw_files import RawFiles
-from c2al.data.raw_values import Feature, is_float, is_number, is_time, numbers_of
+from c2al.data.raw_values import Feature, is_float, is_number, is_time
 from c2al.schema import DataError
 
 FEW_VALUES = 64
-NEARLY_UNIQUE, UNIQUE_FROM_ROWS = 0.2, 1000  # rows per value, from which number of rows on it is judged
+NEARLY_UNIQUE, UNIQUE_FROM_ROWS = 0.9, 1000  # values per row, from which number of rows on it is judged
+NUMBERED_FROM_ROWS = 20
 MAX_COHORTS, MAX_AXES = 20, 8
 _ID = re.compile(r"(^|_)(id|ids|idx|key|code|hash|zip|zipcode|postcode)($|_)|[a-z](Id|ID)s?$|^C\d+$", re.ASCII)
 _COUNT = re.compile(
@@ -34,12 +36,17 @@ _COUNT = re.compile(
     r"|age|length|size|mean|avg|min|max|std|spend|revenue|views|clicks|impressions)($|_)",
     re.IGNORECASE,
 )
+_PANDAS_INDEX = re.compile(r"__index_level_\d+__|Unnamed: \d+(\.\d+)?(_level_\d+)?|")
+_INDEX = re.compile(r"index|idx|row|row_?(id|idx|index|num|number|no|nr)|line(_?(no|num|number))?", re.IGNORECASE)
 _TIME = re.compile(r"(^|_)(time|timestamp|ts|datetime|date|unixtime|epoch)($|_)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Found:
-    """One line of the table of what was found. ``distinct`` and ``nulls`` (percent) are of a sample until counted."""
+    """One line of the table of what was found. ``distinct`` and ``nulls`` (percent) are of all rows.
+
+    They are None of a column that was not read.
+    """
 
     column: str
     type: str
@@ -57,6 +64,7 @@ class Plan:
     dense: tuple[Feature, ...]
     axes: tuple[tuple[Feature, str], ...]  # with category or quantile
     found: tuple[Found, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def infer(
@@ -66,25 +74,46 @@ def infer(
     sparse: Sequence[str] | None,
     dense: Sequence[str] | None,
     axes: Sequence[str] | None,
+    exclude: Sequence[str] = (),
+    by_time: bool = False,
+    facts: Mapping[str, ColumnFacts] | None = None,
 ) -> Plan:
-    """Name every column's role. ``special`` gives label, weight, unit, split -> column; None means: find out."""
-    for column in (*special.values(), *(sparse or ()), *(dense or ()), *(axes or ())):
+    """Name every column's role.
+
+    Args:
+        raw: the files.
+        special: label, weight, unit, split -> column.
+        sparse: names, or None: find out. ``dense`` and ``axes`` likewise.
+        dense: see ``sparse``.
+        axes: see ``sparse``.
+        exclude: columns that are never features.
+        by_time: the split is by a time; dates are then no features.
+        facts: what ``count_columns`` found; None: count now.
+    """
+    for column in (*special.values(), *(sparse or ()), *(dense or ()), *(axes or ()), *exclude):
         require(column, raw)
+    check_exclude(exclude, special=special, named={"sparse": sparse, "dense": dense, "axes": axes})
     both = set(sparse or ()) & set(dense or ())
     if both:
         raise DataError("a column is named as sparse and as dense", column=min(both), remedy="name it in one of them")
-    sample = raw.sample()
+    facts = count_columns(raw, special.get("label"), without=exclude) if facts is None else facts
+    if facts and not next(iter(facts.values())).num_rows:
+        raise DataError("the files hold no rows", file=raw.folder, remedy="check what wrote them")
     found: dict[str, Found] = {}
     features = Features()
     taken = {column: role for role, column in special.items()}
     for column, kind in raw.types.items():
-        known = _look(column, raw, sample)
+        if column not in facts or column in exclude:
+            found[column] = Found(column, str(kind), taken.get(column, "ignored"), note="excluded")
+            continue
+        known = Found(column, str(kind), "", facts[column].distinct, facts[column].nulls)
         asked = "sparse" if column in (sparse or ()) else "dense" if column in (dense or ()) else None
         also = taken.get(column) == "unit" or (taken.get(column) == "split" and is_time(kind))
         if column in taken and not asked and not (also and sparse is None):
-            found[column] = replace(known, role=taken[column])
+            note = "not a feature: it orders the split" if taken[column] == "split" and by_time else ""
+            found[column] = replace(known, role=taken[column], note=note)
             continue
-        role, note = (asked, "") if asked else _role(column, raw, sample.column(column), known)
+        role, note = (asked, "") if asked else _role(column, kind, facts[column], by_time=by_time)
         given = dense if role == "dense" else sparse
         if not asked and role != "ignored" and given is not None:
             role, note = "ignored", "not named"
@@ -94,8 +123,27 @@ def infer(
     if not features.sparse:
         remedy = "name sparse columns: sparse=[…]"
         raise DataError("nothing to learn from: no sparse column was found", file=raw.folder, remedy=remedy)
-    chosen = _axes(raw, sample, found, axes, skip=set(special.values()) - {special.get("unit")})
-    return Plan(tuple(features.sparse), tuple(features.dense), chosen, tuple(found.values()))
+    chosen = _axes(raw, found, axes, skip={*special.values(), *exclude} - {special.get("unit")})
+    used = {feature.column for feature in (*features.sparse, *features.dense)} - {special["label"]}
+    warnings = [
+        f"column {column} may give the label away: {said}. If it is known only after the label, pass exclude=[{column}]"
+        for column in raw.types
+        if column in used and (said := leak(facts[column]))
+    ]
+    return Plan(tuple(features.sparse), tuple(features.dense), chosen, tuple(found.values()), tuple(warnings))
+
+
+def check_exclude(
+    exclude: Sequence[str], *, special: Mapping[str, str], named: Mapping[str, Sequence[str] | None]
+) -> None:
+    """Raise a DataError where an excluded column is the label, or is asked for elsewhere."""
+    for column in exclude:
+        if column == special.get("label"):
+            raise DataError("the label cannot be excluded", column=column, remedy="take it out of exclude=[…]")
+        for key, columns in named.items():
+            if column in (columns or ()):
+                remedy = f"take it out of exclude=[…] or out of {key}=[…]"
+                raise DataError(f"a column is named in exclude and in {key}", column=column, remedy=remedy)
 
 
 class Features:
@@ -141,88 +189,72 @@ def _sparse_able(kind: pa.DataType) -> bool:
     return bool(texts or (is_number(one) and not pa.types.is_duration(one)))
 
 
-def _look(column: str, raw: RawFiles, sample: pa.Table) -> Found:
-    values, kind = sample.column(column), raw.types[column]
-    flat = pc.list_flatten(values) if pa.types.is_list(kind) else values
-    countable = not pa.types.is_nested(flat.type) and not pa.types.is_null(flat.type)
-    distinct = pc.count_distinct(flat).as_py() if countable else None
-    return Found(column, str(kind), "", distinct, round(100 * values.null_count / len(values), 2))
-
-
-def _role(column: str, raw: RawFiles, values: pa.ChunkedArray, known: Found) -> tuple[str, str]:
+def _role(column: str, kind: pa.DataType, facts: ColumnFacts, *, by_time: bool) -> tuple[str, str]:
     """Role and why."""
-    kind, num_known = raw.types[column], len(values) - values.null_count
-    if num_known == 0:
+    if facts.num_known == 0:
         return "ignored", "empty"
     if pa.types.is_list(kind):
         able = _sparse_able(kind) and not pa.types.is_floating(kind.value_type)
+        if able and not facts.distinct:
+            return "ignored", "empty"
         return ("sparse", "multi-valued") if able else ("ignored", "lists of this type are no bags of ids")
-    if known.distinct is None:
+    if facts.distinct is None:
         return "ignored", "nested: flatten it"
-    if pa.types.is_binary(kind) and not _is_text(values):
+    if not facts.is_text:
         return "ignored", "bytes that are not UTF-8"
-    if known.distinct <= 1 and not values.null_count:
+    if facts.distinct <= 1 and not facts.num_nulls:
         return "ignored", "constant"
-    if is_time(kind) or _is_epoch(column, kind, values):
+    if note := _row_numbers(column, kind, facts):
+        return "ignored", note
+    if is_time(kind) or (is_epoch(column, facts)):
         return "time", ""
+    if by_time and facts.is_date:
+        return "ignored", "a date: it orders the split"
     quantity = is_float(kind) or (is_number(kind) and _COUNT.search(column) and not _ID.search(column))
-    if not quantity and _nearly_unique(known.distinct, num_known, raw.num_rows):
+    if not quantity and _is_nearly_unique(facts):
         return "ignored", "nearly every row has another value"
-    if not is_number(kind):
-        return "sparse", ""
-    return _number_role(column, kind, pc.drop_null(values), known.distinct)
+    return _number_role(column, kind, facts) if is_number(kind) else ("sparse", "")
 
 
-def _nearly_unique(distinct: int, num_sampled: int, num_rows: int | None) -> bool:
-    """Whether a value would hardly come again in all rows. A sample repeats few values even of a column that does.
-
-    Of D equally frequent values, n rows repeat about n²/2D; so the repeats of the sample tell D, and N rows have N/D of
-    each. Where N is unknown (csv), any repeat saves the column.
-    """
-    repeats = num_sampled - distinct
-    rows_per_value = 2 * repeats * (num_rows or np.inf) / num_sampled**2 if repeats else 0.0
-    return num_sampled >= UNIQUE_FROM_ROWS and rows_per_value < NEARLY_UNIQUE
+def _is_nearly_unique(facts: ColumnFacts) -> bool:
+    """Whether hardly any value comes again."""
+    return facts.num_known >= UNIQUE_FROM_ROWS and (facts.distinct or 0) > NEARLY_UNIQUE * facts.num_known
 
 
-def _is_text(values: pa.ChunkedArray) -> bool:
-    try:
-        values.cast(pa.string())
-    except pa.ArrowInvalid:
-        return False
-    return True
+def _row_numbers(column: str, kind: pa.DataType, facts: ColumnFacts) -> str:
+    """Why a column is a number of the row and nothing else; empty where it is more."""
+    if facts.is_numbered and facts.num_rows >= NUMBERED_FROM_ROWS:
+        return "row numbers"
+    if _PANDAS_INDEX.fullmatch(column) and (column.startswith("__") or is_number(kind)):
+        return "an index that pandas wrote"
+    unique = facts.is_whole and (facts.distinct or 0) > NEARLY_UNIQUE * facts.num_rows
+    return "row numbers" if is_number(kind) and unique and _INDEX.fullmatch(column) else ""
 
 
-def _number_role(column: str, kind: pa.DataType, values: pa.ChunkedArray, distinct: int) -> tuple[str, str]:
-    numbers = numbers_of(values)
-    numbers = numbers[np.isfinite(numbers)]
-    if not len(numbers):
+def is_epoch(column: str, facts: ColumnFacts) -> bool:
+    """Whether integers are seconds or milliseconds since 1970: by the name and by nearly all values."""
+    return bool(pa.types.is_integer(facts.kind) and _TIME.search(column) and facts.epoch)
+
+
+def _number_role(column: str, kind: pa.DataType, facts: ColumnFacts) -> tuple[str, str]:
+    if not facts.num_finite:
         return "ignored", "no finite number"
     if is_float(kind):
-        whole = bool(np.all(numbers == np.round(numbers)))
-        return ("sparse", "whole numbers, named as ids") if whole and _ID.search(column) else ("dense", "")
+        as_ids = facts.is_whole and _ID.search(column)
+        return ("sparse", "whole numbers, named as ids") if as_ids else ("dense", "")
     if _ID.search(column):
         return "sparse", "named as ids"
     if _COUNT.search(column):
         return "dense", "named as a quantity"
-    if distinct <= FEW_VALUES:
+    if (facts.distinct or 0) <= FEW_VALUES:
         return "sparse", "few values"
-    spread = numbers.std() or 1.0
-    if numbers.min() < 0 or np.mean(((numbers - numbers.mean()) / spread) ** 3) > 1:
+    if facts.least < 0 or facts.moments.skewness > 1:
         return "dense", "integers skewed as counts are"
     return "sparse", "integers spread as ids are; if they are quantities, name them: dense=[…]"
 
 
-def _is_epoch(column: str, kind: pa.DataType, values: pa.ChunkedArray) -> bool:
-    if not (pa.types.is_integer(kind) and _TIME.search(column)):
-        return False
-    least, most = pc.min_max(values).as_py().values()
-    seconds_or_ms = ((3e8, 5e9), (3e11, 5e12))  # 1979 to 2128
-    return any(low < least and most < high for low, high in seconds_or_ms)
-
-
 def _axes(
     raw: RawFiles,
-    sample: pa.Table,
     found: dict[str, Found],
     named: Sequence[str] | None,
     *,

@@ -1,24 +1,34 @@
 """One's own parquet or csv files to prepared data: schema inferred, vocabularies built, everything said about it.
 
-Two passes over the rows (three where the split is by time), a chunk at a time: the first takes vocabularies, scales
-and cohort axes from the training rows and checks every label and weight; the second writes. Missing values: id 0 in
-a sparse column, no element in a bag, the mean (0) in a dense one, "unknown" in a cohort axis.
+Three passes over the rows (four where the split is by time), a chunk at a time: the first counts what is in each column
+and checks every label, and by that columns get their roles; the second takes vocabularies, scales and cohort axes from
+the training rows; the third writes. Missing values: id 0 in a sparse column, no element in a bag, the mean (0) in a
+dense one, "unknown" in a cohort axis.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from c2al.data.column_facts import ColumnFacts, count_columns
 from c2al.data.examples import Examples
 from c2al.data.fitting import AxisFit, Scale
-from c2al.data.inference import Found, Plan, infer
+from c2al.data.inference import Found, Plan, check_exclude, infer, require
 from c2al.data.prepared_folder import prepared_folder
 from c2al.data.raw_files import Chunk, RawFiles
 from c2al.data.raw_values import feature_texts, labels_of, numbers_of, texts_of, weights_of
-from c2al.data.splitting import Splitter, check_splits, make_splitter
+from c2al.data.splitting import (
+    NOWHERE,
+    Splitter,
+    check_ranges,
+    check_splits,
+    make_splitter,
+    orders,
+    time_column,
+)
 from c2al.data.vocabulary import Vocabulary, unit_ids
 from c2al.data.writer import write_splits
 from c2al.names import file_names
@@ -37,7 +47,9 @@ def prepare_parquet(
     axes: Sequence[str] | None = None,
     weight: str | None = None,
     unit: str | None = None,
+    exclude: Sequence[str] | None = None,
     split_by: str | None = None,
+    split: Mapping[str, Any] | None = None,
     hash_rows: int | None = None,
     max_vocabulary: int = 1_000_000,
     min_count: int = 1,
@@ -48,20 +60,37 @@ def prepare_parquet(
     """Prepare a file or a folder of files (any fsspec path); ``notes["found"]`` says what became of every column.
 
     Of ``sparse``, ``dense`` and ``axes``, what is None is inferred (``inference``), what is given is taken as it is.
-    ``split_by`` is a column of train/validation/test, or of times, cut at 80 and 90 %; without it folders named by
-    split decide, else chance. ``hash_rows`` hashes the columns of more values than that. ``progress(done, all)`` counts
-    the rows of both passes; all is 0 while unknown.
+    ``exclude`` names columns that are never features. ``split_by`` is a column of train/validation/test, or of dates,
+    times or numbers, cut at 80 and 90 %; ``split`` gives its values to each split, as one value or [first, last].
+    Without either, folders named by split decide, else chance. ``hash_rows`` hashes the columns of more values than
+    that. ``progress(done, all)`` counts the rows of all three passes; all is 0 while unknown.
+    ``notes["warnings"]`` names columns that may give the label away, and rows that are in no split.
     """
     _check_numbers(hash_rows=hash_rows, max_vocabulary=max_vocabulary, min_count=min_count, seed=seed)
+    sparse, dense, axes = _names(sparse), _names(dense), _names(axes)
+    exclude = _names(exclude) or []
     with prepared_folder(to, overwrite=overwrite) as partial:
         raw = RawFiles(folder, skip=to)
         special = {"label": label, "weight": weight, "unit": unit, "split": split_by}
         named = {role: column for role, column in special.items() if column is not None}
-        plan = infer(raw, special=named, sparse=sparse, dense=dense, axes=axes)
+        for column in (*named.values(), *exclude):
+            require(column, raw)
+        check_exclude(exclude, special=named, named={"sparse": sparse, "dense": dense, "axes": axes})
         if raw.files_without(label):
             remedy = "write the label into every file"
             raise DataError("the label is missing here", file=raw.files_without(label)[0], column=label, remedy=remedy)
-        maker = Preparation(plan, raw, make_splitter(raw, split_by, seed), label=label, weight=weight, unit=unit)
+        if split is not None:
+            check_ranges(split)
+        facts = _count(raw, label, without=set(exclude) - set(named.values()), progress=progress)
+        if split is not None and split_by is None:
+            split_by = named["split"] = time_column(raw, facts)
+        by_time = split_by is not None and orders(split_by, raw.types[split_by], facts[split_by])
+        plan = infer(
+            raw, special=named, sparse=sparse, dense=dense, axes=axes, exclude=exclude, by_time=by_time, facts=facts
+        )
+        splitter = make_splitter(raw, split_by, seed, split=split, facts=facts)
+        maker = Preparation(plan, raw, splitter, label=label, weight=weight, unit=unit, split_by=split_by)
+        maker.counted = facts[label].num_rows
         maker.fit(progress, max_values=max_vocabulary, min_count=min_count, hash_rows=hash_rows)
         splits = write_splits(partial, maker.tables(progress), label=label, weight=weight)
         maker.examples.save(partial)
@@ -78,7 +107,10 @@ def prepare_parquet(
                 "source": folder,
                 **({"left_out": raw.left_out} if raw.left_out else {}),
                 "derived": {one.name: {"column": one.column, "part": one.part} for one in plan.sparse if one.part},
-                "found": [asdict(found) for found in maker.found()],
+                "split": splitter.told,
+                "rows_counted": next(iter(facts.values())).num_rows,
+                "found": [asdict(found) for found in maker.found(facts)],
+                "warnings": [*plan.warnings, *maker.warnings()],
             },
         )
         schema.save(partial)
@@ -99,7 +131,15 @@ class Preparation:
     """What the first pass fixes, and the second pass's tables."""
 
     def __init__(
-        self, plan: Plan, raw: RawFiles, splitter: Splitter, *, label: str, weight: str | None, unit: str | None
+        self,
+        plan: Plan,
+        raw: RawFiles,
+        splitter: Splitter,
+        *,
+        label: str,
+        weight: str | None,
+        unit: str | None,
+        split_by: str | None = None,
     ) -> None:
         self.plan, self.raw, self.splitter = plan, raw, splitter
         self.label, self.weight, self.unit = label, weight, unit
@@ -112,28 +152,28 @@ class Preparation:
             [feature.name for feature in plan.sparse],
             [feature.name for feature in plan.dense],
         )
-        self.num_rows = 0
+        self.num_rows = self.num_nowhere = 0
+        self.counted = 0  # rows, by the first pass
         used = [feature.column for feature in (*plan.sparse, *plan.dense, *(axis for axis, _ in plan.axes))]
-        self.columns = list(dict.fromkeys([label, *used, *(column for column in (weight, unit) if column)]))
-        self.num_nulls = dict.fromkeys(self.columns, 0)
+        self.columns = list(dict.fromkeys([label, *used, *(column for column in (weight, unit, split_by) if column)]))
         self._check_names()
 
     def fit(self, progress: Progress | None, **limits: Any) -> None:
-        """The first pass."""
+        """The second pass, over what the first one has counted."""
         self.vocabularies = [Vocabulary(feature.name, multi=feature.multi, **limits) for feature in self.plan.sparse]
         rows, positives = np.zeros(3, dtype=np.int64), np.zeros(3, dtype=np.int64)
         for chunk, split in self._chunks():
-            rows += np.bincount(split, minlength=3)
-            positives += np.bincount(split, labels_of(chunk, self.label), minlength=3).astype(np.int64)
+            everywhere = np.bincount(split, minlength=len(SPLITS) + 1)
+            self.num_nowhere += int(everywhere[NOWHERE])
+            rows += everywhere[: len(SPLITS)]
+            found = np.bincount(split, labels_of(chunk, self.label), minlength=len(SPLITS) + 1)
+            positives += found[: len(SPLITS)].astype(np.int64)
             if self.weight:
                 weights_of(chunk, self.weight)
-            for column in self.columns:
-                values = chunk.table.column(column)
-                self.num_nulls[column] += values.null_count
             self._fit(chunk.table.filter(pa.array(split == 0)), chunk.rows[split == 0], chunk.file)
             self.num_rows += chunk.table.num_rows
             if progress:
-                progress(self.num_rows, 2 * (self.raw.num_rows or 0))
+                progress(self.counted + self.num_rows, 3 * self.counted)
         by_split = [dict(zip(SPLITS, counts.tolist(), strict=True)) for counts in (rows, positives)]
         check_splits(*by_split, file=self.raw.folder)
         for vocabulary in self.vocabularies:
@@ -148,8 +188,8 @@ class Preparation:
             axis.update(train.column(feature.column).combine_chunks(), rows)
 
     def tables(self, progress: Progress | None) -> Iterator[tuple[str, pa.Table]]:
-        """The second pass: (split, rows)."""
-        done = self.num_rows
+        """The third pass: (split, rows)."""
+        done = 2 * self.num_rows
         for chunk, split in self._chunks():
             table = self._encode(chunk)
             self.examples.update(chunk.table, table, chunk.rows)
@@ -157,7 +197,7 @@ class Preparation:
                 yield name, table.filter(pa.array(split == i))
             done += chunk.table.num_rows
             if progress:
-                progress(done, 2 * self.num_rows)
+                progress(done, 3 * self.num_rows)
 
     def _encode(self, chunk: Chunk) -> pa.Table:
         raw, out = chunk.table, {}
@@ -188,21 +228,25 @@ class Preparation:
             )
 
     def _chunks(self) -> Iterator[tuple[Chunk, np.ndarray]]:
-        split_by = next((found.column for found in self.plan.found if "split" in found.role.split(", ")), None)
-        for chunk in self.raw.chunks(list(dict.fromkeys([*self.columns, *([split_by] if split_by else [])]))):
+        for chunk in self.raw.chunks(self.columns):
             yield chunk, self.splitter(chunk)
 
-    def found(self) -> list[Found]:
-        """The plan's table, with counts of all rows in the place of the sample's."""
+    def warnings(self) -> list[str]:
+        """What a person should know at the end."""
+        if not self.num_nowhere:
+            return []
+        share = self.num_nowhere / self.num_rows
+        return [f"{self.num_nowhere:,} of {self.num_rows:,} rows ({share:.2%}) are in no range of split= and left out"]
+
+    def found(self, facts: Mapping[str, ColumnFacts]) -> list[Found]:
+        """The plan's table, with what was made of each column."""
         counted = {v.name: v for v in self.vocabularies}
         out = []
         for line in self.plan.found:
             notes = [line.note] if line.note else []
-            if line.column in self.num_nulls:
-                line = replace(line, nulls=round(100 * self.num_nulls[line.column] / self.num_rows, 2))
+            notes += ["distinct values estimated"] * (line.column in facts and not facts[line.column].values.exact)
             vocabulary = counted.get(line.column)
             if vocabulary:
-                line = replace(line, distinct=vocabulary.num_distinct)
                 notes += [f"hashed into {vocabulary.num_rows:,} rows"] * vocabulary.hashed
                 cut = not vocabulary.hashed and vocabulary.num_rows <= vocabulary.num_distinct
                 notes += [f"vocabulary cut to {vocabulary.num_rows - 1:,}"] * cut
@@ -223,6 +267,19 @@ class Preparation:
         if twice:
             remedy = "rename the column in the files, or name each column in one role"
             raise DataError("two prepared columns would have one name", column=twice, remedy=remedy)
+
+
+def _count(raw: RawFiles, label: str, *, without: set[str], progress: Progress | None) -> dict[str, ColumnFacts]:
+    def counted(done: int) -> None:
+        if progress:
+            progress(done, 3 * (raw.num_rows or 0))
+
+    return count_columns(raw, label, without=without, progress=counted)
+
+
+def _names(said: Sequence[str] | str | None) -> list[str] | None:
+    """Column names; one that is given without brackets is a list of one."""
+    return None if said is None else [str(name) for name in ([said] if isinstance(said, str) else said)]
 
 
 def _check_numbers(*, hash_rows: int | None, max_vocabulary: int, min_count: int, seed: int) -> None:

@@ -7,6 +7,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
+from c2al import cli
 from c2al.data import raw_files
 from c2al.data.prepare import found_table
 from c2al.schema import SPLITS, DataError, Schema
@@ -236,10 +237,10 @@ def test_weights_are_kept_as_they_are(tmp_path):
     assert "w" not in {column.name for column in schema.dense}
 
 
-def test_progress_counts_both_passes(folder):
+def test_progress_counts_all_passes(folder):
     seen = []
     prepared(folder, progress=lambda done, total: seen.append((done, total)))
-    assert seen[-1] == (2 * NUM, 2 * NUM)
+    assert seen[-1] == (3 * NUM, 3 * NUM)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 
 
@@ -256,3 +257,67 @@ def test_values_new_after_training_are_unknown_and_extremes_stay_finite(tmp_path
     assert schema.dense[-1].name == "spend"
     assert np.isfinite(last).all()
     assert last[-2] == 0
+
+
+def log_by_day(tmp_path, ending: str, num: int = 900) -> str:
+    """A log in folders by day, with a click that every purchase implies, and an index."""
+    rng = np.random.default_rng(0)
+    purchase = rng.random(num) < 0.2
+    table = pa.table(
+        {
+            "__index_level_0__": np.arange(num),
+            "item": rng.integers(0, 30, num),
+            "hour": rng.integers(0, 24, num),
+            "click": purchase | (rng.random(num) < 0.2),
+            "purchase": purchase.astype(int),
+        }
+    )
+    for i in range(9):
+        part, place = table.slice(i * num // 9, num // 9), tmp_path / "log" / f"dt=2026-11-0{i + 1}"
+        place.mkdir(parents=True)
+        with fsspec.open(str(place / f"a.{ending}"), "wb", compression="infer") as file:
+            pq.write_table(part, file) if ending == "parquet" else pyarrow.csv.write_csv(part, file)
+    return str(tmp_path / "log")
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv", "csv.gz"])
+def test_a_log_by_day(tmp_path, ending):
+    folder = log_by_day(tmp_path, ending)
+    split = {"train": ["2026-11-01", "2026-11-05"], "validation": "2026-11-06", "test": "2026-11-08"}
+    schema, tables = prepared(folder, label="purchase", split=split)
+    assert [column.name for column in schema.sparse] == ["item", "hour", "click"]
+    assert {name: table.num_rows for name, table in tables.items()} == {"train": 500, "validation": 100, "test": 100}
+    leak, left_out = schema.notes["warnings"]
+    assert "column click may give the label away" in leak
+    assert "100.00% of the positives" in leak
+    assert "exclude=[click]" in leak
+    assert left_out == "200 of 900 rows (22.22%) are in no range of split= and left out"
+    found = {line["column"]: (line["role"], line["note"]) for line in schema.notes["found"]}
+    assert found["dt"] == ("split", "not a feature: it orders the split")
+    assert found["__index_level_0__"][0] == "ignored"
+    assert schema.notes["split"] == "by dt: train 2026-11-01 to 2026-11-05, validation 2026-11-06, test 2026-11-08"
+    json.dumps(schema.notes)
+    schema, _ = prepared(folder, label="purchase", split_by="dt", exclude="click", overwrite=True)
+    assert [column.name for column in schema.sparse] == ["item", "hour"]
+    assert not schema.notes["warnings"]
+    assert schema.notes["split"] == "by dt: validation from 2026-11-08, test from 2026-11-09"
+    assert [split.rows for split in schema.splits.values()] == [700, 100, 100]
+
+
+def test_the_command_line_takes_ranges_as_people_write_them(tmp_path, capsys):
+    folder = log_by_day(tmp_path, "parquet")
+    ranges = "split={train: [2026-11-01, 2026-11-07], validation: 2026-11-08, test: 2026-11-09}"
+    words = ["source=parquet", f"from={folder}", f"to={tmp_path}/out", "label=purchase", "exclude=[click]", ranges]
+    assert cli.run("prepare", words) == 0
+    assert [split.rows for split in Schema.load(f"{tmp_path}/out").splits.values()] == [700, 100, 100]
+    said = capsys.readouterr().out
+    assert "split by dt: train 2026-11-01 to 2026-11-07" in said
+    assert "in all 900 rows" in said
+
+
+def test_ranges_that_no_row_is_in_are_named_and_nothing_is_left(tmp_path):
+    folder = log_by_day(tmp_path, "parquet")
+    split = {"train": ["2026-11-01", "2026-11-07"], "validation": "2026-11-08", "test": "2027-01-01"}
+    with pytest.raises(DataError, match=r"no rows for test .*fix the ranges of split"):
+        prepared(folder, label="purchase", split=split)
+    assert [path.name for path in tmp_path.iterdir()] == ["log"]
