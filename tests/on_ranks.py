@@ -12,7 +12,7 @@ Gather = Callable[[Any], list[Any]]
 def on_ranks(programs: Sequence[Callable[[Gather], T]]) -> list[T]:
     """What each program returns; they run at once, and meet in ``gather``. One that raises breaks the others' wait."""
     said: list[Any] = [None] * len(programs)
-    barrier = threading.Barrier(len(programs), timeout=60)
+    barrier = threading.Barrier(len(programs), timeout=900)
 
     def run(rank: int) -> T:
         def gather(value: Any) -> list[Any]:

@@ -31,6 +31,7 @@ PAIRS_FILE = {  # for a method that looks for one of several
     ],
 }
 CLOCK = ("seconds", "rows_per_s")
+PATIENT_S = 1800  # a safety net alone: tests wait for events, which on a busy machine take their time
 
 
 def overrides(rows: str, run_dir: Path, *own: str) -> list[str]:
@@ -65,7 +66,7 @@ def environment(**own: str) -> dict[str, str]:
     return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "200"} | own
 
 
-def c2al(*words: str, cwd: Path, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
+def c2al(*words: str, cwd: Path, timeout_s: float = PATIENT_S) -> subprocess.CompletedProcess[str]:
     """``c2al …`` in a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "c2al", *words],
@@ -83,7 +84,7 @@ def on_ranks(
     *,
     world_size: int = 2,
     ranks_per_host: int | None = None,
-    timeout_s: float = 200,
+    timeout_s: float = PATIENT_S,
     cwd: Path = ROOT,
 ) -> list[tuple]:
     """Start ``python words…`` once a rank, as torchrun does; (exit status, stdout, stderr) of each.
@@ -110,7 +111,7 @@ def on_ranks(
     except subprocess.TimeoutExpired:
         for rank in ranks:
             rank.send_signal(signal.SIGABRT)  # Python's faulthandler prints where each thread is
-        stuck = [(rank.wait(10), rank.communicate()[1][-4000:]) for rank in ranks]
+        stuck = [(rank.wait(60), rank.communicate()[1][-4000:]) for rank in ranks]
         raise AssertionError(f"not ended after {timeout_s:.0f} s: {stuck}") from None
     finally:
         for rank in ranks:

@@ -155,8 +155,8 @@ class Watch:
 
     def _tell_others(self, message: str) -> None:
         with contextlib.suppress(Exception):  # the others see the closed connection
+            self._store.ask(lambda store: store.add("said", 1))  # first: who reads the fault asks who says it
             self._store.ask(lambda store: store.set("fault", message))
-            self._store.ask(lambda store: store.add("said", 1))
 
     @property
     def _me(self) -> Member:

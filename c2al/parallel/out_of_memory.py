@@ -39,7 +39,12 @@ def give_up_spare() -> None:
 
 
 def ran_out(error: BaseException | None) -> bool:
-    """Whether an error, or one behind it, says that memory, address space or threads ran out."""
+    """Whether an error, or one behind it, says that memory, address space or threads ran out.
+
+    Not where it has its line already, as a DataError, or one that tells of another rank.
+    """
+    if isinstance(error, DataError) or hasattr(error, "status"):
+        return False
     seen = 0
     while error is not None and seen < 20:
         if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
@@ -58,4 +63,4 @@ def told(error: BaseException, place: str = "") -> DataError:
     """The line for the user. ``place`` is what the rank was at: step 7."""
     said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     problem = f"memory ran out{f' during {place}' if place else ''}"
-    return DataError(problem, value=f"{type(error).__name__}{f': {said[:160]}' if said else ''}", remedy=REMEDY)
+    return DataError(problem, value=f"{type(error).__name__}{f': {said[:200]}' if said else ''}", remedy=REMEDY)

@@ -23,7 +23,7 @@ def main(folder: str) -> None:
         if own.job["end"] == "well":
             own.found({"rank": own.rank})
         else:
-            time.sleep(120)
+            time.sleep(3000)
     except Exception as error:
         own.fail(error)
 

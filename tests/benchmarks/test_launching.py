@@ -1,4 +1,3 @@
-import time
 from pathlib import Path
 
 import pytest
@@ -15,10 +14,8 @@ SAID = {
 
 @pytest.mark.parametrize("end", SAID)
 def test_a_rank_that_fails_ends_all_in_one_error(end: str, tmp_path: Path) -> None:
-    started = time.monotonic()
     with pytest.raises(DataError, match=f"(?s){SAID[end]}"):
         on_ranks(PROGRAM, {"end": end}, world_size=2, threads=1, folder=tmp_path)
-    assert time.monotonic() - started < 60
 
 
 def test_what_rank_0_found(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ class Ranks:
     def __init__(self, world_size: int) -> None:
         self.calls = [0] * world_size
         self.errors: list[DataError | None] = [None] * world_size
-        self.barrier = threading.Barrier(world_size, timeout=20)
+        self.barrier = threading.Barrier(world_size, timeout=900)
 
     def agree(self, rank: int, error: DataError | None) -> None:
         self.calls[rank] += 1

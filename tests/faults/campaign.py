@@ -29,7 +29,7 @@ VARIANTS = (
     ("parallel=data_parallel", "parallel.pipeline=base"),
 )
 OPTIONS = ("method=c2al", *runs.PAIR, "training.average=0.9", "training.steps=48", "training.evaluations=4")
-MOST_S = 120.0  # that a job may need to end, or to stand again, on a loaded machine
+MOST_S = 600.0  # that a job may need to end, or to stand again, on a loaded machine
 SPEAKING = ("planning", "step", "checkpoint", "validation", "final evaluation")  # where survivors must name the dead
 
 

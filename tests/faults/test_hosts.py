@@ -20,7 +20,7 @@ def hosts():
 
 @pytest.mark.slow
 def test_a_run_over_two_hosts(hosts, tiny_rows, undisturbed, tmp_path):
-    pair = Pair(hosts, tiny_rows, tmp_path / "run", timeout_s=8, tiny=True)
+    pair = Pair(hosts, tiny_rows, tmp_path / "run", timeout_s=40, tiny=True)
     cut, died = two_faults(pair, 6, 14, print)
     assert len(cut) == 2, "both sides speak"
     assert re.match(r"c2al: rank 1 \(pid \d+ on host-1\) (did not answer|was lost) during \S", cut[0])
@@ -35,7 +35,7 @@ def test_a_run_over_two_hosts(hosts, tiny_rows, undisturbed, tmp_path):
 @pytest.mark.full
 def test_a_host_that_comes_back(hosts, tiny_rows, undisturbed, tmp_path):
     """torchrun on the other host waits for it, and the job goes on by itself."""
-    pair = Pair(hosts, tiny_rows, tmp_path / "run", timeout_s=20, tiny=True)
+    pair = Pair(hosts, tiny_rows, tmp_path / "run", timeout_s=60, tiny=True)
     try:
         pair.start(pace_s=0.1, max_restarts=2)
         pair.until_step(9)

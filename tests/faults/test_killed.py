@@ -65,16 +65,16 @@ def test_a_node(tiny_rows, undisturbed, tmp_path):
 
 
 def test_a_frozen_rank_is_waited_for_until_the_time_out(tiny_rows, tmp_path):
-    with Job(tiny_rows, tmp_path / "run", "training.timeout_s=5") as job:
+    with Job(tiny_rows, tmp_path / "run", "training.timeout_s=40") as job:
         job.until_step(6)
         ranks = job.workers()
         os.kill(ranks[1], signal.SIGSTOP)
         frozen = time.monotonic()
-        job.until(job.lines, timeout_s=5 + LEFT_S)
+        job.until(job.lines, timeout_s=40 + LEFT_S)
         (line,) = job.lines()
         assert re.match(rf"c2al: rank 1 \(pid {ranks[1]} on \S+\) did not answer during \S", line), line
-        job.until(lambda: ranks[0] not in job.processes(), timeout_s=frozen + 5 + LEFT_S - time.monotonic())
-        job.ended(40)  # torchrun gives the frozen one 30 s to hear its SIGTERM
+        job.until(lambda: ranks[0] not in job.processes(), timeout_s=frozen + 40 + LEFT_S - time.monotonic())
+        job.ended(PROMPT_S)  # torchrun gives the frozen one 30 s to hear its SIGTERM
 
 
 def test_a_rank_that_is_killed_before_it_has_met_the_others(tiny_rows, tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.jobs import LEFT_S, TIMEOUT_S, Job
+from tests.faults.jobs import PROMPT_S, Job
 
 pytestmark = pytest.mark.slow
 LINE = re.compile(
@@ -21,8 +21,9 @@ def test_one_rank_of_two_out_of_memory_ends_the_job(tiny_rows, tmp_path):
         pid = job.workers()[1]
         held = int(re.search(r"VmSize:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) * 1024
         resource.prlimit(pid, resource.RLIMIT_AS, (held, held))
-        status, _ = job.ended(TIMEOUT_S + LEFT_S + 300)
+        status, _ = job.ended(PROMPT_S)
     assert status == 1
+    assert len(job.lines()) == 1, job.said
     (line,) = job.lines()
     assert LINE.match(line), line
     assert re.search(r"exitcode\s+: 2 ", job.said), job.said

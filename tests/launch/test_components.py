@@ -156,7 +156,7 @@ def started(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def run(command: list[str], **more: str) -> None:
-        subprocess.run(command, check=True, env=os.environ | own | more, capture_output=True, timeout=60)
+        subprocess.run(command, check=True, env=os.environ | own | more, capture_output=True, timeout=1800)
 
     return run
 

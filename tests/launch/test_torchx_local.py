@@ -35,7 +35,7 @@ def test_a_killed_rank_is_started_again_and_the_run_goes_on(tiny_rows, tmp_path)
         try:
             _until(lambda: jobs.step_of(run) >= 6, started)
             os.kill(_pid_of_rank(1, mark), signal.SIGKILL)
-            status = started.wait(120)
+            status = started.wait(runs.PATIENT_S)
         finally:
             for pid in jobs.living(mark):
                 with contextlib.suppress(ProcessLookupError):
@@ -52,7 +52,7 @@ def test_a_killed_rank_is_started_again_and_the_run_goes_on(tiny_rows, tmp_path)
     assert next((tmp_path / "outputs" / "torchx").glob("*/c2al-train-*/train/0/combined.log")).stat().st_size
 
 
-def _until(holds, job: subprocess.Popen, timeout_s: float = 90) -> None:
+def _until(holds, job: subprocess.Popen, timeout_s: float = 900) -> None:
     deadline = time.monotonic() + timeout_s
     while not holds():
         assert job.poll() is None, "the job has ended"

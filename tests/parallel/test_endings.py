@@ -53,13 +53,13 @@ def test_alone_it_is_an_ordinary_exit(capsys):
 def test_among_many_it_waits_for_nobody(tmp_path):
     """Not for threads either; torchrun finds its file."""
     code = (
-        "import threading, time; threading.Thread(target=time.sleep, args=(30,)).start()\n"
+        "import threading, time; threading.Thread(target=time.sleep, args=(3000,)).start()\n"
         "from c2al.parallel.endings import leave; leave(76, 'rank 1 was lost', alone=False)"
     )
     file = tmp_path / "error.json"
     words = [sys.executable, "-c", code]
     environment = runs.environment(TORCHELASTIC_ERROR_FILE=str(file))
-    ended = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=20, check=False)
+    ended = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=runs.PATIENT_S, check=False)
     assert (ended.returncode, ended.stderr) == (76, "c2al: rank 1 was lost\n")
     assert json.loads(file.read_text())["message"]["message"] == "rank 1 was lost"
 

@@ -10,7 +10,7 @@ from c2al.parallel.endings import RankLostError
 from c2al.parallel.meeting import meet
 
 
-def met(store, rank, world_size, found, timeout_s=10.0):
+def met(store, rank, world_size, found, timeout_s=900.0):
     try:
         found[rank] = meet(store.clone(), rank=rank, world_size=world_size, timeout_s=timeout_s)
     except RankLostError as error:
@@ -23,13 +23,13 @@ def together(store, ranks, world_size, **options):
     for each in threads:
         each.start()
     for each in threads:
-        each.join(30)
+        each.join(900)
     return found
 
 
 @pytest.fixture
 def store():
-    return dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=5))
+    return dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=900))
 
 
 def test_all_get_one_store_and_know_each_other(store):
@@ -56,7 +56,7 @@ def test_a_card_of_a_dead_process_opens_nothing(store):
     alone.join(0.5)
     assert not found, "the old card alone does not do"
     met(store, 1, 2, found)
-    alone.join(30)
+    alone.join(900)
     assert found[0][1] == found[1][1]
 
 

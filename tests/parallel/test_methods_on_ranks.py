@@ -17,7 +17,7 @@ def worlds(tmp_path_factory):
     folder, found = tmp_path_factory.mktemp("methods"), {}
     for world_size in (1, 2):
         words = ["-m", "tests.parallel.methods_world", str(folder / "found.pt")]
-        ended = runs.on_ranks(words, world_size=world_size, timeout_s=400)
+        ended = runs.on_ranks(words, world_size=world_size)
         assert [status for status, _, _ in ended] == [0] * world_size, [text for _, _, text in ended]
         found[world_size] = torch.load(folder / "found.pt")
     return found

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from c2al.parallel import out_of_memory
+from c2al.parallel.endings import RankLostError
 from c2al.parallel.out_of_memory import ran_out, told
+from c2al.schema import DataError
 from tests import runs
 
 
@@ -43,6 +45,8 @@ def test_what_cannot_be_allocated(program):
         (RuntimeError("[gloo] recv: Resource temporarily unavailable"), False),
         (OSError(errno.ENOSPC, "No space left on device"), False),
         (RuntimeError("size mismatch"), False),
+        (RankLostError("rank 1 ran out of memory during step 7", speaks=True), False),
+        (DataError("out of memory", remedy="x"), False),
         (None, False),
     ],
 )

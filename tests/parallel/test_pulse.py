@@ -22,7 +22,7 @@ def test_a_rank_alone_answers_at_once():
 
 def three_ranks(out: str) -> None:
     """What the processes below run."""
-    ranks = process_group.start(timeout_s=60, threads=1)
+    ranks = process_group.start(timeout_s=900, threads=1)
     pulse = Pulse(ranks)
     heard = [pulse.beat(ranks.rank == 1 and step == 2, step == ranks.rank + 3) for step in range(7)]
     heard.append(pulse.rest())
@@ -34,7 +34,7 @@ def three_ranks(out: str) -> None:
 @pytest.mark.slow
 def test_ranks_hear_what_any_of_them_said_a_beat_before(tmp_path):
     program = f"from tests.parallel.test_pulse import three_ranks; three_ranks({str(tmp_path)!r})"
-    ended = runs.on_ranks(["-c", program], world_size=3, timeout_s=90)
+    ended = runs.on_ranks(["-c", program], world_size=3)
     assert [status for status, _, _ in ended] == [0, 0, 0], ended
     heard = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(3)]
     assert heard[0] == heard[1] == heard[2]

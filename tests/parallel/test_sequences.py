@@ -19,7 +19,7 @@ def worlds(tmp_path_factory):
     folder, found = tmp_path_factory.mktemp("sequences"), {}
     for world_size in (1, 2):
         words = ["-m", "tests.parallel.sequences_world", str(folder / "found.json")]
-        ended = runs.on_ranks(words, world_size=world_size, timeout_s=240)
+        ended = runs.on_ranks(words, world_size=world_size)
         assert [status for status, _, _ in ended] == [0] * world_size, [text for _, _, text in ended]
         found[world_size] = json.loads((folder / "found.json").read_text())
     return found

@@ -27,7 +27,7 @@ def worlds(tmp_path_factory):
     folder, found = tmp_path_factory.mktemp("shard"), {}
     for world_size, per_host in WORLDS.items():
         words = ["-m", "tests.parallel.sharded_world", str(folder / "found.json")]
-        ended = runs.on_ranks(words, world_size=world_size, ranks_per_host=per_host, timeout_s=240)
+        ended = runs.on_ranks(words, world_size=world_size, ranks_per_host=per_host)
         assert [status for status, _, _ in ended] == [0] * world_size, [text for _, _, text in ended]
         found[world_size] = json.loads((folder / "found.json").read_text())
     return found

@@ -56,7 +56,7 @@ def test_adam_has_no_moments_before_its_first_step(trained):
 def test_all_pairs_of_ranks_and_plans(tmp_path):
     """{1, 2, 3, 4} ranks × {row, table, column, table-row, data-parallel}: weights, moments, averages, Adam."""
     ports = [str(runs.free_port()) for _ in range(8)]
-    ended = runs.on_ranks(["-m", "tests.parallel.state_world", str(tmp_path), *ports], world_size=4, timeout_s=560)
+    ended = runs.on_ranks(["-m", "tests.parallel.state_world", str(tmp_path), *ports], world_size=4)
     assert [status for status, _, _ in ended] == [0] * 4, ended[0][2][-3000:]
     found = json.loads((tmp_path / "differ.json").read_text())
     assert len(found) == 20 * 20 + 17 * 17, "Adagrad under all plans, row-wise Adagrad under those that cut no row"

@@ -58,7 +58,7 @@ class FakeArtefact:
     def __call__(self, inputs: Inputs) -> np.ndarray:
         if self.gate is not None and len(inputs) > 2:
             self.entered.set()
-            assert self.gate.wait(60)
+            assert self.gate.wait(900)
         self.sizes.append(len(inputs))
         if (inputs.ids_BS[:, 0] == 3).any() and self.bias < 0:
             raise RuntimeError("secret of the model")

@@ -20,7 +20,7 @@ class Gated:
 
     def __call__(self, inputs: Inputs) -> np.ndarray:
         self.entered.set()
-        assert self.gate.wait(30)
+        assert self.gate.wait(900)
         self.sizes.append(len(inputs))
         if (inputs.ids_BS == POISON).any():
             raise ValueError("poison")
@@ -42,7 +42,7 @@ def held(limits: Limits, **options: Callable) -> tuple[Gated, Batcher, "Future[n
     model = Gated()
     batcher = Batcher(model, limits, **options)
     first = batcher.submit(rows(1, 0))
-    assert model.entered.wait(30)
+    assert model.entered.wait(900)
     return model, batcher, first
 
 
@@ -131,7 +131,7 @@ def test_closing_scores_what_waits():
     assert not batcher.ended(0)
     model.gate.set()
     assert len(future.result(30)) == 2
-    assert batcher.ended(30)
+    assert batcher.ended(900)
 
 
 def test_waits_for_those_under_way_alone():

@@ -23,7 +23,7 @@ from c2al.serving import serve
 
 ROOT = Path(__file__).parents[2]
 ROW = {"age": 40, "country": "de", "city": 1, "seen": []}
-TIMEOUT_S = 120
+TIMEOUT_S = 900
 
 
 class Served:

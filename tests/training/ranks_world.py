@@ -66,7 +66,7 @@ def said(run) -> list[str]:
 
 
 def main(rows: str, bad_rows: str, out: str) -> None:
-    ranks = process_group.start(timeout_s=60, threads=1)
+    ranks = process_group.start(timeout_s=900, threads=1)
     leave = process_group.stop
     process_group.start, process_group.stop = lambda **_: ranks, lambda: None  # one group for all that follows
     folder = Path(out)

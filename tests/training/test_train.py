@@ -115,7 +115,7 @@ def test_a_killed_process_resumed_is_the_same(whole_run, tiny_rows, tmp_path):
     process = subprocess.Popen(
         [words[0], "-c", slowly, *words[3:]], env=runs.environment(), stdout=subprocess.DEVNULL, cwd=runs.ROOT
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + runs.PATIENT_S
     while not (run / "checkpoints" / "step_00000008").exists():
         assert process.poll() is None
         assert time.monotonic() < deadline

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 
 import pyarrow.parquet as pq
 import pytest
@@ -26,7 +25,7 @@ def world(tiny_rows, bad_rows, tmp_path_factory):
     """The folder of ``ranks_world``'s runs."""
     out = tmp_path_factory.mktemp("world")
     words = ["-m", "tests.training.ranks_world", tiny_rows, bad_rows, str(out)]
-    ended = runs.on_ranks(words, timeout_s=200)
+    ended = runs.on_ranks(words)
     assert [status for status, _, _ in ended] == [0, 0], ended[0][2][-3000:] + ended[1][2][-3000:]
     return out
 
@@ -88,10 +87,8 @@ def test_bad_input_on_one_rank_is_raised_on_both(world, case, part):
 
 
 def test_bad_input_gives_one_line_and_exit_status_2(bad_rows, tmp_path):
-    started = time.monotonic()
-    words = runs.command(bad_rows, tmp_path / "run", "training.batch_size=64")[1:]
-    ended = runs.on_ranks(words, timeout_s=120)
-    assert time.monotonic() - started < 90, "start-up, not a time-out of 300 s"
+    words = runs.command(bad_rows, tmp_path / "run", "training.batch_size=64", "training.timeout_s=1500")[1:]
+    ended = runs.on_ranks(words, timeout_s=1200)  # start-up, no time-out of a collective
     assert [status for status, _, _ in ended] == [2, 2]
     lines = [line for _, _, text in ended for line in text.splitlines() if line.strip()]
     assert len(lines) == 1, lines
@@ -109,7 +106,7 @@ def test_torchrun_makes_the_data_and_one_folder(tmp_path):
         env=runs.environment(),
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=runs.PATIENT_S,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr
