@@ -18,8 +18,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from c2al.parallel.threads import usable_cores
-
 PAIRS = {"2.13": "1.8.0", "2.12": "1.7.0", "2.11": "1.6.0"}  # torch minor -> torchrec and fbgemm; newest first
 TORCHREC_PATCHES = {"1.6.0": "1.6.1"}  # PyPI has no torchrec 1.6.0
 # As in setup.py, without its upper bounds. torchrec asks for exactly this torchmetrics.
@@ -241,13 +239,13 @@ def _nvidia_gpus() -> bool:
 
 def check_machine() -> list[Finding]:
     """Cores and memory that this process may use, disk, compiler."""
-    cores, there = usable_cores(), os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     memory_bytes, disk_bytes = _memory_bytes(), shutil.disk_usage(".").free
     low_memory = "under 4 GiB: take a smaller batch" if memory_bytes < LOW_MEMORY_bytes else ""
     low_disk = "under 5 GiB free: checkpoints and prepared data need more" if disk_bytes < LOW_DISK_bytes else ""
     compiler = shutil.which(os.environ.get("CXX", "g++"))
     return [
-        Finding("cores", str(cores) if cores == there else f"{cores} of {there}, by affinity or quota"),
+        Finding("cores", str(cores)),
         Finding("memory", f"{memory_bytes / 2**30:.1f} GiB", note=low_memory),
         Finding("disk", f"{disk_bytes / 2**30:.0f} GiB free here", note=low_disk),
         Finding("compiler", compiler or "none", note="" if compiler else "torch.compile and export need g++"),

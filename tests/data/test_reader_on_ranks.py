@@ -120,14 +120,23 @@ def test_bad_footer_stops_all_ranks(prepared: Prepared, tmp_path: Path) -> None:
     assert ranks.calls == [1, 1]
 
 
-def test_an_unforeseen_error_travels_too(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (MemoryError("no room"), r"memory ran out while rows were read \(value MemoryError: no room\)"),
+        (KeyError("x"), r"reading failed: KeyError\('x'\)"),
+    ],
+)
+def test_an_unforeseen_error_travels_too(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch, error: Exception, line: str
+) -> None:
     folder, _ = prepared(20)
 
     def fail(*_: object, filler: bool) -> None:
-        raise MemoryError("no room")
+        raise error
 
     one = reader(folder)
     monkeypatch.setattr("c2al.data.reader.Window", fail)
-    with pytest.raises(DataError, match=r"reading failed: MemoryError\('no room'\)") as caught:
+    with pytest.raises(DataError, match=line) as caught:
         next(one.batches())
-    assert isinstance(caught.value.__cause__, MemoryError)
+    assert caught.value.__cause__ is error
