@@ -13,6 +13,7 @@ from typing import Any
 
 from benchmarks.record import RESULTS, record
 from c2al.analysis.markdown import markdown
+from c2al.analysis.study_file import load_study
 
 LEFT_OUT = ("path", "run_dir", "prepare")
 
@@ -24,7 +25,7 @@ def main(words: list[str] | None = None, *, results: Path = RESULTS) -> Path:
     asked = parser.parse_args(words)
     study = json.loads((asked.study / "study.json").read_text())
     if asked.page:
-        asked.page.write_text(markdown(study), encoding="utf-8")
+        asked.page.write_text(markdown(load_study(asked.study)), encoding="utf-8")
     density = [row for row in study["density"] if row["moment"] in ("start", "end")]
     path = record(f"study_{study['name']}", {"study": _without_paths(study) | {"density": density}}, folder=results)
     print(path)

@@ -8,13 +8,16 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
+from c2al.printable import printable
 from c2al.schema import Schema
 
 
 def print_pairs(found: Any, num_pairs: int, *, title: str) -> None:
     """The first pairs of a discovery, two lines each, in 80 columns."""
-    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(title=Text(title), box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.caption = "intervals hold for all pairs at once; sure: all of it above what a negligible shift would give"
     table.add_column("head over tail", overflow="fold")
     for name in (found.divergence, "p (Holm)", "rows", "positive rate"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -23,18 +26,20 @@ def print_pairs(found: Any, num_pairs: int, *, title: str) -> None:
         rows, rates = (row[name].replace(" / ", "\n") for name in ("rows", "positive rate"))
         names = f"{row['rank']}. {row['axis']}: {row['head']}\n   {row['tail']}"
         interval = next(value for name, value in row.items() if name.endswith("interval"))
-        table.add_row(names, f"{row[found.divergence]}\n{interval}", row["p (Holm)"], rows, rates, row["significant"])
+        table.add_row(
+            Text(names), f"{row[found.divergence]}\n{interval}", row["p (Holm)"], rows, rates, row["significant"]
+        )
     Console().print(table)
     if found.pairs and not found.pairs[0].significant:
-        print("the first pair may be chance, or differs too little to matter")
+        print(f"the first pair is not a sure one: {found.pairs[0].verdict}")
 
 
 def print_words(found: Any) -> None:
     """What sets each learned cohort apart, and how far labels bear out the first pair where it is of such cohorts."""
     for axis, words in found.words.items():
-        print(axis)
+        print(printable(axis))
         for cohort, text in words.items():
-            print(f"  {cohort}: {text}")
+            print(f"  {printable(cohort)}: {printable(text, most=500)}")
     first = found.pairs[0] if found.pairs else None
     if first and first.borne_out:
         share, least = first.borne_out
@@ -69,7 +74,7 @@ class PrepareBar:
 
 def print_data(schema: Schema, folder: str) -> None:
     """What a prepared folder holds, and the numbers to check it by."""
-    table = Table(title=f"{schema.name}: {folder}")
+    table = Table(title=Text(printable(f"{schema.name}: {folder}")))
     for name in ("split", "rows", "positives", "weighted rate"):
         table.add_column(name, justify="left" if name == "split" else "right")
     for name, split in schema.splits.items():
@@ -89,7 +94,7 @@ def print_data(schema: Schema, folder: str) -> None:
         print(f"split {how}")
     if left_out := schema.notes.get("left_out"):
         print(left_out)
-    axes = ", ".join(f"{axis.name} ({len(axis.cohorts)})" for axis in schema.axes)
+    axes = ", ".join(f"{printable(axis.name)} ({len(axis.cohorts)})" for axis in schema.axes)
     for warning in schema.notes.get("warnings", ()):
         print(f"warning: {warning}")
     print(f"{len(schema.sparse)} sparse and {len(schema.dense)} dense columns; cohort axes: {axes or 'none'}")
@@ -100,14 +105,14 @@ def _details(title: str, rows: Sequence[dict[str, Any]]) -> Table:
     for name in rows[0]:
         table.add_column(name.replace("_", " "), justify="right" if isinstance(rows[0][name], int) else "left")
     for row in rows:
-        table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()))
+        table.add_row(*(f"{value:,}" if isinstance(value, int) else Text(printable(value)) for value in row.values()))
     return table
 
 
 def print_metrics(metrics: dict[str, Any]) -> None:
     """Metrics of each split, overall and per cohort."""
     for split, values in metrics.items():
-        table = Table(title=split)
+        table = Table(title=Text(printable(split)))
         for name in ("", "NE", "AUC", "calibration", "rows", "positives"):
             table.add_column(name, justify="right" if name else "left")
         cells = {"overall": values["overall"]}
@@ -118,7 +123,7 @@ def print_metrics(metrics: dict[str, Any]) -> None:
             numbers = [_number(cell[key]) for key in ("ne", "auc", "calibration")]
             if cell.get("auc_error", 0.0) >= 0.5e-5:  # else within the last digit shown
                 numbers[1] += f" ±{cell['auc_error']:.0e}"
-            table.add_row(name, *numbers, f"{cell['rows']:,}", f"{cell['positives']:,}")
+            table.add_row(Text(printable(name)), *numbers, f"{cell['rows']:,}", f"{cell['positives']:,}")
         Console().print(table)
 
 

@@ -155,6 +155,7 @@ def study(config: Any, compose: Callable[[str, list[str]], Any], words: Sequence
     from c2al.analysis.markdown import write_markdown
     from c2al.analysis.report import write_report
     from c2al.analysis.study import Plan, run_study
+    from c2al.analysis.study_file import load_study
     from c2al.analysis.verdict import terminal_table
     from c2al.training.learned_axes import use_learned
     from c2al.training.lock import restarted
@@ -197,27 +198,25 @@ def study(config: Any, compose: Callable[[str, list[str]], Any], words: Sequence
         compose=compose_run,
         find_pairs=search,
     )
-    path = write_report(found, options.dir)
-    write_markdown(found, options.dir)
-    Console().print(terminal_table(found))
+    told = load_study(options.dir)
+    path = write_report(told, options.dir)
+    write_markdown(told, options.dir)
+    Console().print(terminal_table(told))
     print(f"{path} ({found['seconds'] / 60:.1f} min)")
     return 0
 
 
 def report(config: Any) -> int:
     """Write a study's report again."""
-    import json
-
     from c2al.analysis.markdown import write_markdown
     from c2al.analysis.report import write_report
+    from c2al.analysis.study_file import load_study
     from c2al.analysis.verdict import terminal_table
 
-    path = Path(config.study) / "study.json"
-    if not path.exists():
-        raise DataError("no study there", file=str(path), remedy="mend study=…: a folder that `c2al study` made")
-    found = json.loads(path.read_text())
+    found = load_study(config.study)
+    pages = [write_report(found, config.study), write_markdown(found, config.study)]
     Console().print(terminal_table(found))
-    print(f"{write_report(found, config.study)}\n{write_markdown(found, config.study)}")
+    print("\n".join(pages))
     return 0
 
 

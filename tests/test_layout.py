@@ -17,8 +17,8 @@ ROOT = Path(__file__).parents[1]
 
 # A module imports from its own folder and from those to the left.
 ORDER = [
-    *("json_text", "names", "schema", "folder_lock", "batch", "cohorts", "data", "embedding", "interaction", "heads"),
-    *("objectives", "auc", "metrics", "model"),
+    *("printable", "json_text", "names", "schema", "folder_lock", "batch", "cohorts", "data", "embedding"),
+    *("interaction", "heads", "objectives", "auc", "metrics", "model"),
     *("parallel", "training", "analysis", "serving", "doctor", "printing", "verbs", "sweep", "cli", "__main__"),
 ]
 # Who alone may import what: names of folders, modules, or single files.

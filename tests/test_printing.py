@@ -41,8 +41,11 @@ def test_data_shows_splits_notes_and_axes(terminal, capsys):
     assert "1 sparse and 1 dense columns; cohort axes: country (2)" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("significant", [True, False])
-def test_pairs_say_when_the_first_may_be_chance(terminal, capsys, significant):
+@pytest.mark.parametrize(
+    ("significant", "low", "said"),
+    [(True, 0.1, ""), (False, 0.0, "may be chance"), (False, 0.1, "too small to matter")],
+)
+def test_pairs_say_when_the_first_is_not_sure(terminal, capsys, significant, low, said):
     side = Side("old", rows=1000, units=50.0, weight=1000.0, positives=30, positive_rate=0.03, mean_prediction=0.03)
     pair = Pair(
         axis="age",
@@ -50,7 +53,7 @@ def test_pairs_say_when_the_first_may_be_chance(terminal, capsys, significant):
         tail=side,
         divergences={"js": 0.1234},
         excess=0.1,
-        interval=(0.1, 0.15),
+        interval=(low, 0.15),
         p=0.5,
         p_holm=0.5,
         significant=significant,
@@ -67,7 +70,26 @@ def test_pairs_say_when_the_first_may_be_chance(terminal, capsys, significant):
     )
     printing.print_pairs(found, 5, title="pairs")
     assert "0.1234" in terminal.getvalue()
-    assert ("may be chance" in capsys.readouterr().out) is not significant
+    assert capsys.readouterr().out == (f"the first pair is not a sure one: {said}\n" if said else "")
+
+
+def test_names_cannot_speak_to_the_terminal(terminal, capsys):
+    """Neither in rich's markup nor by escape sequences."""
+    cell = {"ne": 0.8, "auc": 0.7, "calibration": 1.0, "rows": 10, "positives": 5}
+    printing.print_metrics({"[red]test": {"overall": cell, "cohorts": {"a[/]": {"\x1b[31mold\n": cell}}}})
+    shown = terminal.getvalue()
+    assert "[red]test" in shown
+    assert "a[/]: \\x1b[31mold\\n" in shown
+    assert "\x1b" not in shown
+
+
+def test_what_auc_may_err_by_is_shown_where_it_can_be_seen(terminal):
+    cell = {"ne": 1e34, "auc": 0.7, "calibration": 1.0, "rows": 10, "positives": 5}
+    printing.print_metrics({"test": {"overall": cell | {"auc_error": 2e-5}, "cohorts": {}}})
+    printing.print_metrics({"test": {"overall": cell | {"auc_error": 2e-6}, "cohorts": {}}})
+    assert terminal.getvalue().count("0.70000 ±2e-05") == 1
+    assert "0.70000 ±2e-06" not in terminal.getvalue()
+    assert "1e+34" in terminal.getvalue()
 
 
 def test_bar_takes_an_unknown_total(capsys):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from c2al.analysis.study_file import load_report
 from c2al.parallel.parent import WITH_PARENT
 from c2al.parallel.threads import usable_cores
+from c2al.printable import printable
 from c2al.schema import DataError
 
 HOW = ("name", "run_dir", "resume", "overwrite", "progress")
@@ -36,7 +39,16 @@ class Run:
         return (self.folder / "report.json").exists() and self._same_config(_without_paths(self.config))
 
     def _same_config(self, wanted: dict[str, Any]) -> bool:
-        kept = yaml.safe_load((self.folder / "config.yaml").read_text())
+        path = self.folder / "config.yaml"
+        try:
+            kept = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            kept, said = None, f"the run's config does not read: {printable(error)}"
+        else:
+            said = "the run's config holds no keys"
+        if not isinstance(kept, dict):
+            remedy = "delete the run's folder, and start the study again"
+            raise DataError(said, file=str(path), remedy=remedy)
         if _without_paths(kept) == wanted:
             return True
         raise DataError(
@@ -45,9 +57,9 @@ class Run:
             remedy="overwrite=true to start the study anew, or another study.name",
         )
 
-    def report(self) -> dict[str, Any]:
-        """The finished run's report."""
-        return json.loads((self.folder / "report.json").read_text())
+    def report(self, split: str) -> dict[str, Any]:
+        """The finished run's report; a DataError where it is damaged, or lacks the split."""
+        return load_report(self.folder / "report.json", split)
 
 
 def run_all(runs: Sequence[Run], *, workers: int, devices: int = 0, title: str = "runs") -> None:
@@ -175,9 +187,10 @@ class _Tail:
                 if not line.endswith(b"\n"):
                     break
                 self.position += len(line)
-                self._take(json.loads(line))
+                with suppress(ValueError, KeyError, TypeError, AttributeError):  # a damaged line moves no bar
+                    self._take(json.loads(line))
 
-    def _take(self, line: dict[str, Any]) -> None:
+    def _take(self, line: Any) -> None:
         if line["split"] == "train":
             self.train, self.num_steps = line, line.get("num_steps", self.num_steps)
         else:

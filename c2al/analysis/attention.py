@@ -32,6 +32,7 @@ from typing import Any, Literal
 import numpy as np
 
 from c2al.analysis.significance import interval
+from c2al.analysis.study_file import load_arrays
 
 DEAD_BELOW = NEAR_ZERO_BELOW = 0.01
 NEAR_UNIFORM_ABOVE = 0.95
@@ -94,9 +95,8 @@ def _layer(owner: str) -> str:
 
 def snapshots(run_folder: str) -> dict[int, Path]:
     """The run's weight files by step, in order."""
-    return {
-        int(path.stem.removeprefix("step_")): path for path in sorted(Path(run_folder, "weights").glob("step_*.npz"))
-    }
+    found = {path.stem.removeprefix("step_"): path for path in sorted(Path(run_folder, "weights").glob("step_*.npz"))}
+    return {int(step): path for step, path in found.items() if step.isdecimal()}
 
 
 def density(run_folder: str) -> list[dict[str, Any]]:
@@ -107,9 +107,8 @@ def density(run_folder: str) -> list[dict[str, Any]]:
     """
     rows: list[dict[str, Any]] = []
     initial_std: dict[str, float] = {}
-    for step, path in snapshots(run_folder).items():
-        with np.load(path) as file:
-            arrays = {name: file[name].astype(np.float64) for name in file.files}
+    for step, file in snapshots(run_folder).items():
+        arrays = {name: array.astype(np.float64) for name, array in load_arrays(file).items()}
         names = [name for name in arrays if not name.startswith(("activation.", "input."))]
         for name, w in arrays.items():
             if w.ndim < 2:

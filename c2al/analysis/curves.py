@@ -4,8 +4,9 @@ Each function returns (caption, svg) pairs, and none where the runs hold nothing
 """
 
 import json
+import re
 from collections.abc import Callable
-from html import escape
+from html import escape, unescape
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ import numpy as np
 from c2al.analysis.attention import gives_weights
 from c2al.analysis.page import colour
 from c2al.analysis.plots import Chart, bounds, short_layer, smooth
+from c2al.analysis.study_file import MOST
+from c2al.printable import printable
+from c2al.schema import DataError
 
 Figure = tuple[str, str]
 Curve = tuple[np.ndarray, np.ndarray]
@@ -46,7 +50,7 @@ def learning_curves(runs: dict[str, dict[str, Path]], reference: str) -> list[Fi
         ),
     ]
     return [
-        (caption, _curve_chart(curves, list(runs), level).svg(caption))
+        (caption, _curve_chart(curves, list(runs), level).svg(re.sub("<.*?>", "", unescape(caption))))
         for caption, curves, level in figures
         if any(len(curve[0]) > 1 for by_seed in curves.values() for curve in by_seed.values())
     ]
@@ -55,7 +59,8 @@ def learning_curves(runs: dict[str, dict[str, Path]], reference: str) -> list[Fi
 def _primary_loss(line: dict[str, Any]) -> float | None:
     if line.get("split") != "train":
         return None
-    return line["losses"][0] if line.get("losses") else line.get("loss")
+    losses = line.get("losses")
+    return losses[0] if isinstance(losses, list) and losses else line.get("loss")
 
 
 def _curves(
@@ -65,7 +70,8 @@ def _curves(
     for arm, by_seed in runs.items():
         out[arm] = {}
         for seed, run in by_seed.items():
-            points = [(line["step"], found) for line in _lines(run) if (found := value(line)) is not None]
+            lines = _lines(run)
+            points = [(line["step"], found) for line in lines if (found := _drawn(value(line))) is not None]
             if points:
                 steps, values = np.array(points, dtype=float).T
                 out[arm][seed] = steps, smooth(values, int(window * len(values)))
@@ -73,19 +79,37 @@ def _curves(
 
 
 def _lines(run: Path) -> list[dict[str, Any]]:
+    """The lines of a run's metrics.jsonl; a kill may have cut the last one short, and no other."""
     path = run / "metrics.jsonl"
-    out = []
-    for line in path.read_text().splitlines() if path.exists() else []:
+    texts = path.read_bytes().split(b"\n") if path.exists() else []
+    out: list[dict[str, Any]] = []
+    for number, text in enumerate(texts, start=1):
         try:
-            out.append(json.loads(line))
-        except json.JSONDecodeError:  # a line that a kill cut short
-            continue
+            line = json.loads(text)
+            if not (isinstance(line["step"], int) and isinstance(line["split"], str) and line["step"] >= 0):
+                raise TypeError
+            out.append(line)
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            if number < len(texts):
+                raise DataError(
+                    f"line {number} is no line of metrics",
+                    file=str(path),
+                    value=printable(text.decode("utf-8", "replace"), most=80),
+                    remedy="delete this line, or the run's folder and start the study again",
+                ) from error
     return out
+
+
+def _drawn(found: Any) -> float | None:
+    """A number that can be drawn, or None."""
+    known = isinstance(found, int | float) and not isinstance(found, bool) and abs(found) <= MOST
+    return float(found) if known else None
 
 
 def _against(curve: Curve, ref: Curve) -> Curve:
     steps, at, at_ref = np.intersect1d(curve[0], ref[0], return_indices=True)
-    return steps, 100 * (curve[1][at] / ref[1][at_ref] - 1)
+    with np.errstate(divide="ignore", invalid="ignore"):  # a point that is not finite is not drawn
+        return steps, 100 * (curve[1][at] / ref[1][at_ref] - 1)
 
 
 def _curve_chart(curves: dict[str, dict[str, Curve]], order: list[str], level: float | None) -> Chart:

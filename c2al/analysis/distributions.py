@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from c2al.analysis.attention import attention_of, gives_weights, role, snapshots
+from c2al.analysis.bootstrap import AGAIN, read_scores, score_columns
 from c2al.analysis.page import colour
 from c2al.analysis.plots import Chart, histogram, short_layer
+from c2al.analysis.study_file import load_arrays
 from c2al.data.columns import axis_ids
-from c2al.schema import Schema
+from c2al.schema import DataError, Schema
 
 Figure = tuple[str, str]
 
@@ -44,19 +45,21 @@ def score_histograms(
         arm: next(iter(by_seed.values()), Path()) / "scores" / f"{split}.parquet" for arm, by_seed in runs.items()
     }
     paths = {arm: path for arm, path in firsts.items() if path.exists()}
-    source = next((path for path in paths.values() if set(stored) <= set(pq.read_schema(path).names)), None)
+    source = next((path for path in paths.values() if set(stored) <= score_columns(str(path))), None)
     if source is None:
         return []
-    cohorts = pq.read_table(source, columns=stored)
-    ids = axis_ids(schema, axis, {name: cohorts.column(name).to_numpy() for name in stored})
+    ids = axis_ids(schema, axis, read_scores(str(source), stored))
     inside = {side: ids == axis.id_of(pair[side]) for side in ("head", "tail")}
     edges, densities = np.array([]), {}
     for arm, path in paths.items():
-        table = pq.read_table(path, columns=["logit", "weight"])
-        weight = table.column("weight").to_numpy()
-        log10_p = -np.logaddexp(0, -table.column("logit").to_numpy().astype(np.float64)) / np.log(10)
+        scores = read_scores(str(path), ["logit", "weight"])
+        weight = scores["weight"]
+        log10_p = -np.logaddexp(0, -scores["logit"].astype(np.float64)) / np.log(10)
+        if len(log10_p) != len(ids):
+            raise DataError("two score files do not hold the same rows", file=str(path), remedy=AGAIN)
         if not len(edges):
-            edges = np.linspace(float(np.quantile(log10_p, 0.0005)), float(np.quantile(log10_p, 0.9995)), num=51)
+            low, high = float(np.quantile(log10_p, 0.0005)), float(np.quantile(log10_p, 0.9995))
+            edges = np.linspace(low, high if high > low else low + 1e-6 * max(1.0, abs(low)), num=51)
         densities[arm] = {side: histogram(log10_p[rows], edges, weight[rows]) for side, rows in inside.items()}
     top = max((density.max() for sides in densities.values() for density in sides.values()), default=1.0)
     name = f"{split} split, one seed"
@@ -116,10 +119,9 @@ def _arrays(by_seed: dict[str, Path], which: int) -> dict[str, np.ndarray]:
         steps = list(snapshots(str(run)).values())
         if len(steps) < 2:
             continue
-        with np.load(steps[which]) as file:
-            for name in file.files:
-                if not name.startswith("input.") and file[name].ndim > 1:
-                    out.setdefault(name, []).append(file[name].ravel())
+        for name, array in load_arrays(steps[which]).items():
+            if not name.startswith("input.") and array.ndim > 1 and array.size:
+                out.setdefault(name, []).append(array.ravel())
     return {name: np.concatenate(parts) for name, parts in out.items()}
 
 

@@ -103,9 +103,8 @@ def _ticks(low: float, high: float) -> str:
         f'<span style="left:{100 * (value - low) / (high - low):.2f}%">{short(value)}</span>'
         for value in ticks(low, high, count=6)
     )
-    return (
-        f'<div class="row head"><div></div><div class="ticks">{marks}</div><div class="values soft">%, 95 %</div></div>'
-    )
+    unit = '<div class="values soft">%, interval</div>'
+    return f'<div class="row head"><div></div><div class="ticks">{marks}</div>{unit}</div>'
 
 
 def _legend(study: dict[str, Any]) -> str:

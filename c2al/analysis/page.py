@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from html import escape
 
 from c2al.analysis.plots import short
+from c2al.cohorts.resampling import p_text
 
 NUM_COLOURS = 6
 
@@ -173,8 +174,8 @@ def plain(value: float | None, digits: int = 4) -> str:
 
 
 def p_value(value: float | None) -> str:
-    """0.012, or < 0.001."""
-    return "–" if value is None else "&lt; 0.001" if value < 0.001 else f"{value:.3f}"
+    """A p value as ``c2al.cohorts.resampling.p_text`` has it, for HTML."""
+    return escape(p_text(value))
 
 
 def count(value: float) -> str:

@@ -17,8 +17,9 @@ from c2al.analysis.distributions import found_histogram, score_histograms, weigh
 from c2al.analysis.forest import forest
 from c2al.analysis.page import charts, colour, count, key, missing, page, plain, section, signed, table
 from c2al.analysis.significance import OVERALL
+from c2al.analysis.study_file import load_pairs
 from c2al.analysis.tables import cells_table, density_table, facts, pairs_table
-from c2al.analysis.verdict import arms, cells_of, digits, interval_text, sentences, side
+from c2al.analysis.verdict import HOW, arms, cells_of, digits, interval_text, sentences, side
 from c2al.schema import DataError, Schema
 
 REPORT = "report.html"
@@ -87,14 +88,16 @@ def _cohorts(study: dict[str, Any]) -> str:
     if not study["cells"]:
         return missing("Whom it helps", "no arm has been compared yet")
     how = (
-        "Change of normalized entropy in per cent; to the left is better. Lines are 95 % intervals over seeds, paired "
-        "by seed; small dots are single seeds; effects within the grey this study could have missed."
+        "Change of normalized entropy in per cent; to the left is better. Small dots are single seeds; effects within "
+        f"the grey this study could have missed. {HOW}"
     )
     table_how = (
-        "NE is the reference's. p is a paired t test over seeds. Holm's correction is over all cohorts × arms; overall "
-        "cells are a family of their own. Intervals over rows are a paired bootstrap over units within the first seed. "
-        "AUC differences are in hundredths. The overall differences were checked to be the log-loss-weighted means of "
-        "the cohorts'."
+        "NE is the reference's. p is a paired t test over seeds, p (Holm) its correction over all cohorts × arms; "
+        "overall cells are a family of their own. The standard error over rows is of the same mean over seeds, by a "
+        "bootstrap of units (households, users; else rows) under these trained models; no interval holds it. AUC "
+        "differences are in hundredths, their intervals made like those of NE in families of their own. The overall "
+        "differences were "
+        "checked to be the log-loss-weighted means of the cohorts'."
     )
     return section("Whom it helps, and whom not", forest(study), note=how) + section(
         "All cells", cells_table(study), note=table_how
@@ -139,10 +142,8 @@ def _pair(study: dict[str, Any], folder: str) -> str:
 def _pairs_file(study: dict[str, Any], folder: str) -> tuple[dict[str, Any] | None, list[str]]:
     if not study.get("pairs_file"):
         return None, ["ranked pairs, since the pair was given and not discovered"]
-    try:
-        return json.loads(Path(folder, study["pairs_file"]).read_text(encoding="utf-8")), []
-    except (OSError, json.JSONDecodeError) as error:
-        return None, [f"ranked pairs: {error}"]
+    path = Path(folder, study["pairs_file"])
+    return (load_pairs(path), []) if path.exists() else (None, [f"ranked pairs: {path.name} is not there"])
 
 
 def _attention(study: dict[str, Any], folder: str) -> str:
@@ -154,7 +155,7 @@ def _attention(study: dict[str, Any], folder: str) -> str:
         return missing(title, "the run folders hold no weights of attention at two steps or more")
     widths = width_along_training(density, [study["reference"], *arms(study)])
     layers = dict.fromkeys([*ys, *widths])
-    figures = [*(ys.get(layer, []) + [widths[layer]] * (layer in widths) for layer in layers)]
+    figures = [*([*ys.get(layer, []), *([widths[layer]] if layer in widths else [])] for layer in layers)]
     parts = [_arm_key(study), *(charts(*shown) for shown in figures)]
     if density:
         what = "Attention weights" if any(gives_weights(layer) for layer in layers) else "Y"
@@ -162,7 +163,10 @@ def _attention(study: dict[str, Any], folder: str) -> str:
             f"<h3>{what} at the end of training</h3>" + density_table(density, study["reference"], only_y=True)
         )
         around = density_table(density, study["reference"], only_y=False)
-        said = "× is the ratio of the arm to the reference, signed numbers are differences; 95 % intervals over seeds."
+        said = (
+            "× is the ratio of the arm to the reference, signed numbers are differences; 95 % intervals over seeds, "
+            "each by itself: not corrected for how many there are."
+        )
         parts.append(f'<h3>Weights in, before, beside and after attention</h3><p class="soft">{said}</p>{around}')
     if weights:
         parts.append(f"<details><summary>Distributions of those weights</summary>{charts(*weights)}</details>")
@@ -178,12 +182,12 @@ def _attention(study: dict[str, Any], folder: str) -> str:
 def _data(study: dict[str, Any]) -> str:
     data = study["data"]
     splits = list(data.get("rows", {}))
-    bayes = data.get("notes", {}).get("bayes_ne", {})
+    bayes = data.get("notes", {}).get("bayes_ne") or {}
     head = ["split", "rows", "positives", "positive rate, %"] + (["Bayes NE"] if bayes else [])
     rows = []
     for split in splits:
         num, positive = data["rows"][split], data["positives"].get(split, 0)
-        known = [f"{bayes[split]['overall']:.4f}" if bayes.get(split) else "–"] if bayes else []
+        known = [_bayes(bayes, split)] if bayes else []
         rows.append([escape(split), count(num), count(positive), f"{100 * positive / max(num, 1):.3g}", *known])
     notes = {name: value for name, value in data.get("notes", {}).items() if not name.startswith("bayes")}
     note = (
@@ -193,13 +197,19 @@ def _data(study: dict[str, Any]) -> str:
     return section(f"Data: {data['name']}", table(head, rows), *told, note=note)
 
 
+def _bayes(bayes: Any, split: str) -> str:
+    of_split = bayes.get(split) if isinstance(bayes, dict) else None
+    overall = of_split.get("overall") if isinstance(of_split, dict) else None
+    return plain(overall) if isinstance(overall, float) else "–"
+
+
 def _provenance(study: dict[str, Any]) -> str:
     made = {"c2al": study.get("c2al"), "commit": study.get("commit"), "created": study.get("created")}
     if study.get("seconds"):
         made["time"] = f"{study['seconds'] / 60:.1f} min"
     made |= {name: value for name, value in (study.get("hardware") or {}).items()}
     overrides = {
-        arm: f"{' '.join(told['overrides']) or '(defaults)'}; seeds {', '.join(map(str, told['runs']))}"
+        arm: f"{' '.join(told.get('overrides') or ['(defaults)'])}; seeds {', '.join(map(str, told['runs']))}"
         for arm, told in study["arms"].items()
     }
     commands = escape("\n".join(study.get("commands") or ["(not kept)"]))

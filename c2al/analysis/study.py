@@ -3,7 +3,6 @@
 Goes on where it stopped: finished runs are kept, killed ones resumed, and the pair is found once.
 """
 
-import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,8 +12,11 @@ from typing import Any
 
 from c2al.analysis.arms import Run, run_all
 from c2al.analysis.attention import compare_density
-from c2al.analysis.bootstrap import paired_bootstrap
+from c2al.analysis.bootstrap import row_errors
 from c2al.analysis.significance import check_identity, compare
+from c2al.analysis.study_file import read_json
+from c2al.cohorts.pairs import load_pair
+from c2al.json_text import to_json
 from c2al.schema import DataError, Schema
 
 Compose = Callable[[Sequence[str]], dict[str, Any]]
@@ -78,7 +80,7 @@ def run_study(plan: Plan, *, compose: Compose, find_pairs: FindPairs) -> dict[st
 
 def summarise(plan: Plan, runs: Mapping[str, Sequence[Run]], *, pair_file: str | None) -> dict[str, Any]:
     """The content of ``study.json`` from finished runs."""
-    reports = {arm: {str(run.seed): run.report() for run in each} for arm, each in runs.items()}
+    reports = {arm: {str(run.seed): run.report(plan.split) for run in each} for arm, each in runs.items()}
     metrics = {
         arm: {seed: report["metrics"][plan.split] for seed, report in each.items()} for arm, each in reports.items()
     }
@@ -89,8 +91,8 @@ def summarise(plan: Plan, runs: Mapping[str, Sequence[Run]], *, pair_file: str |
     last = next(run for arm, each in runs.items() if arm != plan.reference for run in each)
     schema = Schema.load(last.config["data"]["path"])
     if plan.bootstraps:
-        _add_row_intervals(cells, plan, runs, schema)
-    report = last.report()
+        _add_row_errors(cells, plan, runs, schema)
+    report = last.report(plan.split)
     return {
         "name": plan.name,
         **{key: report[key] for key in ("c2al", "commit", "versions", "hardware")},
@@ -142,40 +144,40 @@ def _pair_given(config: dict[str, Any]) -> bool:
 def _pair(config: dict[str, Any], pair_file: str | None) -> dict[str, Any]:
     cohorts = config["cohorts"]
     path = pair_file or cohorts["pair"]
-    found = json.loads(Path(path).read_text())["pairs"][cohorts["index"]] if path else cohorts
-    told = ("axis", "head", "tail", "p_holm", "significant")
-    return {key: found[key] for key in told if key in found}
+    if not path:
+        return {key: cohorts[key] for key in ("axis", "head", "tail")}
+    axis, head, tail = load_pair(path, cohorts["index"])
+    found = read_json(Path(path), remedy="run `c2al discover` again")["pairs"][cohorts["index"]]
+    judged = {"significant": bool(found["significant"])} if "significant" in found else {}
+    return {"axis": axis, "head": head, "tail": tail, **judged, **{k: found[k] for k in ("p_holm",) if k in found}}
 
 
-def _add_row_intervals(
-    cells: list[dict[str, Any]], plan: Plan, runs: Mapping[str, Sequence[Run]], schema: Schema
-) -> None:
-    """``row_interval`` by seed for every cell: the paired bootstrap over units within the seed."""
+def _add_row_errors(cells: list[dict[str, Any]], plan: Plan, runs: Mapping[str, Sequence[Run]], schema: Schema) -> None:
+    """``row_error`` of every cell: the standard error of its mean difference over rows."""
     scores = {
         (arm, run.seed): str(run.folder / "scores" / f"{plan.split}.parquet") for arm in runs for run in runs[arm]
     }
     axes = list(dict.fromkeys(row["axis"] for row in cells if row["axis"] != "overall"))
-    for arm in runs:
-        for seed in plan.seeds if arm != plan.reference else ():
-            found = paired_bootstrap(
-                scores[plan.reference, seed],
-                scores[arm, seed],
-                schema=schema,
-                axes=axes,
-                num_bootstraps=plan.bootstraps,
-                seed=seed,
-            )
-            for row in cells:
-                if row["arm"] == arm:
-                    row.setdefault("row_interval", {})[str(seed)] = found.get((row["axis"], row["cohort"]))
+    for arm in (name for name in runs if name != plan.reference):
+        found = row_errors(
+            [(scores[plan.reference, seed], scores[arm, seed]) for seed in plan.seeds],
+            schema=schema,
+            axes=axes,
+            num_bootstraps=plan.bootstraps,
+        )
+        for row in cells:
+            if row["arm"] == arm:
+                row["row_error"] = found.get((row["axis"], row["cohort"]))
 
 
 def _seconds_before(folder: Path) -> float:
     path = folder / "study.json"
-    return float(json.loads(path.read_text()).get("seconds", 0.0)) if path.exists() else 0.0
+    remedy = "delete this file: the study's runs are kept, and it is written anew"
+    found = read_json(path, remedy=remedy).get("seconds") if path.exists() else None
+    return float(found) if isinstance(found, int | float) else 0.0
 
 
 def _write(path: Path, study: dict[str, Any]) -> None:
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(study, indent=1, ensure_ascii=False))
+    partial.write_text(to_json(study, indent=1), encoding="utf-8")
     partial.rename(path)

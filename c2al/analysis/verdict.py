@@ -1,16 +1,26 @@
 """A study's findings in words and, for the terminal, in one table."""
 
+import math
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from c2al.analysis.page import between, count, p_value, plain, signed
-from c2al.analysis.significance import OVERALL
+from c2al.analysis.page import between, count, plain, signed
+from c2al.analysis.significance import ALPHA, OVERALL, reach
+from c2al.cohorts.resampling import p_text
+from c2al.printable import printable
 
 SHORT = {"cannot be told from zero": "cannot tell", "one seed: no interval": "one seed"}
 STYLES = {"better": "bold cyan", "worse": "bold yellow"}
+# What an interval is, wherever one is shown; c2al.analysis.significance says it at length.
+HOW = (
+    "Intervals are paired t over seeds, each at the level of its step in Holm's correction (95 % for all cohorts × "
+    "arms together, and for the overall cells of all arms together): one excludes zero exactly where the verdict is "
+    "better or worse. They cover other trainings on these rows; what other rows would add is the standard error over "
+    "rows."
+)
 NUM_NAMED = 6  # cohorts that a sentence names before it counts the rest
 
 
@@ -38,7 +48,7 @@ def sentences(study: dict[str, Any], arm: str) -> list[str]:
     overall = cells.get(OVERALL)
     if overall is None or overall["difference"] is None:
         return [f"{arm} was not compared with {study['reference']}."]
-    num_seeds = len(overall["seeds"])
+    num_seeds = len(overall["per_seed"])
     seeds = f"{num_seeds} seed{'s' if num_seeds > 1 else ''}"
     change = f"{signed(overall['difference'], digits(overall))} % NE {interval_text(overall)}".rstrip()
     first = f"{arm} against {study['reference']} over {seeds}: overall {change}, {overall['verdict']}."
@@ -51,12 +61,29 @@ def sentences(study: dict[str, Any], arm: str) -> list[str]:
     if overall["mde"] is not None:
         reach = plain(overall["mde"], digits(overall))
         out.append(f"An overall effect of {reach} % would have been found in four of five such studies.")
-    return out
+    return [*out, *_few_seeds(study, num_seeds)]
 
 
-def digits(row: dict[str, Any]) -> int:
-    """Decimals that the interval's width deserves."""
-    return 3 if row["low"] is not None and row["high"] - row["low"] < 0.1 else 2
+def _few_seeds(study: dict[str, Any], num_seeds: int) -> list[str]:
+    """What two or three seeds can say at all."""
+    tested = [row for row in study["cells"] if row["axis"] != OVERALL[0] and row["p"] is not None]
+    if num_seeds > 3 or not tested:
+        return []
+    spreads = reach(num_seeds, ALPHA / len(tested))
+    return [
+        f"With {num_seeds} seeds the first of {len(tested)} cohorts is told from zero only where its mean is "
+        f"{spreads:.3g} standard deviations over seeds away from it."
+    ]
+
+
+def digits(row: dict[str, Any], *, least: int = 2, low: str = "low", high: str = "high") -> int:
+    """Decimals that the interval's width deserves; as many as it takes for an end beside zero not to read as zero."""
+    ends = row[low], row[high]
+    if ends[0] is None or ends[1] is None:
+        return least
+    wanted = max(least, 3 if ends[1] - ends[0] < 0.1 else 2)
+    nearest = min(abs(end) for end in ends)
+    return max(wanted, min(-math.floor(math.log10(nearest)), 15)) if ends[0] * ends[1] > 0 else wanted
 
 
 def interval_text(row: dict[str, Any]) -> str:
@@ -74,8 +101,8 @@ def _named(cohorts: list[dict[str, Any]], verdict: str, word: str) -> str:
 def terminal_table(study: dict[str, Any], *, num_others: int = 5) -> Table:
     """Overall, the pair's two cohorts, and the cohorts with the surest effects, for each arm; fits 80 columns."""
     title = f"{study['name']}: NE against {study['reference']} on the {study['split']} split"
-    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.caption = "negative is better; [95 % over seeds]; p corrected by Holm"
+    table = Table(title=Text(printable(title)), box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.caption = "negative is better; [interval over seeds] and p by Holm: zero outside it is a sure one"
     several = len(arms(study)) > 1
     table.add_column("arm · cohort" if several else "cohort", overflow="fold")
     for name in ("rows", "NE", "difference, %", "p"):
@@ -103,10 +130,10 @@ def _line(study: dict[str, Any], row: dict[str, Any], *, several: bool) -> list[
     style = STYLES.get(row["verdict"], "")
     change = f"{signed(row['difference'], digits(row))} {interval_text(row)}".rstrip()
     return [
-        Text(f"{row['arm']} · {name}" if several else name),
+        Text(printable(f"{row['arm']} · {name}" if several else name)),
         count(row["rows"]),
         plain(row["ne_reference"]),
         Text(change, style=style),
-        p_value(row["p_holm"]).replace("&lt;", "<"),
+        p_text(row["p_holm"]),
         Text(SHORT.get(row["verdict"], row["verdict"].partition(":")[0]), style=style),
     ]

@@ -44,10 +44,15 @@ class _Settings:
 
 @dataclass(frozen=True)
 class _Found:
-    """A pair and its two histograms. ``pair.p_holm`` is not known before all axes are through."""
+    """A pair and its two histograms, and what is judged of it when all axes are through.
+
+    ``tail_p`` is the p value with its fitted tail, which Holm's correction needs (``c2al.cohorts.resampling``).
+    """
 
     pair: Pair
     histogram: dict[str, Any]
+    tail_p: float
+    drawn_N: np.ndarray
 
 
 def discover(
@@ -72,10 +77,12 @@ def discover(
     positives and ten effective units on (households, users; rows where there is no unit column); a DataError where no
     two do. The same seed gives the same result, whatever other axes are asked for.
 
-    A pair is significant where Holm's p is at most ``alpha`` and the whole interval lies over what a shift of all
-    predictions by ``negligible`` standard deviations would give. The p value alone would not do: it speaks of the rows
-    and not of the training, and every trained model has fitted some noise to every cohort. On synthetic rows without
-    contrast a logistic regression (320,000 rows) did so by 0.05 standard deviations, with Holm's p at 0.004.
+    A pair's interval is one of those of all pairs, which hold at once with 95 % confidence (``1 - alpha``; Bonferroni
+    over bootstraps of units); it starts at 0 where Holm's p over all pairs is above ``alpha``. The pair is significant
+    where the whole interval lies over ``least``, what a shift of all predictions by ``negligible`` standard deviations
+    would give. Not to be chance would not do: that speaks of the rows and not of the training, and every trained model
+    has fitted some noise to every cohort. On synthetic rows without contrast a logistic regression (320,000 rows) did
+    so by 0.05 standard deviations, with Holm's p at 0.004. No p value is reported below what the permutations can show.
 
     A pair of an axis that was learned from a model, on other rows than these, or of one crossed with it, must also be
     borne out by the labels (``c2al.cohorts.borne_out``): the share that surely is, at ``alpha`` over all such pairs, is
@@ -226,19 +233,20 @@ def _pair(
     pooled_K = resampling.pooled(hist_2K, np.array([head.units, tail.units]))
     null_R = resampling.null_divergences(hist_2K, flips_R2K, pooled_K, measure)
     shares_2K = hist_2K / hist_2K.sum(-1, keepdims=True)
+    tail_p = _p(hist_2K, flips_R2K, pooled_K, centres, min(head.units, tail.units), settings.divergence)
     pair = Pair(
         axis=axis,
         head=head,
         tail=tail,
         divergences=divergences,
         excess=observed - float(null_R.mean()),
-        interval=resampling.interval(observed, measure(draws_N2K[:, 0], draws_N2K[:, 1]), alpha=settings.alpha),
-        p=_p(hist_2K, flips_R2K, pooled_K, centres, min(head.units, tail.units), settings.divergence),
+        interval=(0.0, observed),
+        p=max(tail_p, resampling.least_shown(settings.num_permutations)),
         p_holm=1.0,
         significant=False,
     )
     histogram = {"axis": axis, "head": shares_2K[0].tolist(), "tail": shares_2K[1].tolist()}
-    return _Found(pair, histogram)
+    return _Found(pair, histogram, tail_p, measure(draws_N2K[:, 0], draws_N2K[:, 1]))
 
 
 def _p(
@@ -282,12 +290,21 @@ def _borne_out(found: list[_Found], read: Scores, axes: Sequence[CohortAxis], se
 
 
 def _rank(found: list[_Found], std: float, settings: _Settings) -> list[_Found]:
-    """Holm over all pairs of all axes; the significant ones first, each part by the divergence."""
+    """Judge all pairs of all axes together; the significant ones first, each part by the divergence."""
     tested = []
-    for one, p in zip(found, resampling.holm(np.array([one.pair.p for one in found])), strict=True):
+    for one, p in zip(found, resampling.holm(np.array([one.tail_p for one in found])).tolist(), strict=True):
+        observed = one.pair.divergences[settings.divergence]
         borne = min(one.pair.borne_out[1], 1.0) if one.pair.borne_out else 1.0
         shift = settings.negligible / borne if borne > 0 else np.inf
-        over = borne > 0 and one.pair.interval[0] > of_shift(settings.divergence, shift=shift, std=std)
-        significant = bool(p <= settings.alpha and over)
-        tested.append(replace(one, pair=replace(one.pair, p_holm=float(p), significant=significant)))
+        least = of_shift(settings.divergence, shift=shift, std=std) if borne > 0 else None
+        low, high = resampling.simultaneous(observed, one.drawn_N, alpha=settings.alpha, num=len(found))
+        low = low if p <= settings.alpha else 0.0
+        pair = replace(
+            one.pair,
+            interval=(low, high),
+            p_holm=max(p, one.pair.p),
+            least=least,
+            significant=least is not None and low > least,
+        )
+        tested.append(replace(one, pair=pair))
     return sorted(tested, key=lambda one: (not one.pair.significant, -one.pair.divergences[settings.divergence]))

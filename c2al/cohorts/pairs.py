@@ -8,9 +8,15 @@ from typing import Any, TypeVar
 import fsspec
 
 from c2al.cohorts.picture import draw
+from c2al.cohorts.resampling import divergence_text, p_text
+from c2al.json_text import to_json
+from c2al.printable import printable
 from c2al.schema import DataError
 
 T = TypeVar("T")
+
+SURE, TOO_SMALL, CHANCE = "sure", "too small to matter", "may be chance"
+UNBORNE = "not borne out by the labels"
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,8 @@ class Pair:
 
     ``interval`` and the p values are those of the divergence ranked by; ``excess`` is how much of it is over the mean
     under the null hypothesis, where it is not 0 but grows as cohorts shrink. ``borne_out``, of learned cohorts only,
-    is the share of the predicted difference that the labels show, and its lower bound.
+    is the share of the predicted difference that the labels show, and its lower bound. ``least`` is the divergence that
+    the whole interval must exceed for the pair to be significant; None where the labels do not bear the pair out.
     """
 
     axis: str
@@ -45,6 +52,14 @@ class Pair:
     p_holm: float
     significant: bool
     borne_out: tuple[float, float] | None = None
+    least: float | None = 0.0
+
+    @property
+    def verdict(self) -> str:
+        """In words: the interval starts at zero where the pair may be chance."""
+        if self.significant:
+            return SURE
+        return CHANCE if self.interval[0] <= 0 else UNBORNE if self.least is None else TOO_SMALL
 
     def plain(self) -> dict[str, Any]:
         """For JSON: the two sides flattened, ``head`` and ``tail`` their names, ``head_rows`` and so on."""
@@ -54,7 +69,7 @@ class Pair:
             for key, value in asdict(side).items()
             if key != "name"
         }
-        return {**asdict(self), **sides, "head": self.head.name, "tail": self.tail.name}
+        return {**asdict(self), **sides, "head": self.head.name, "tail": self.tail.name, "verdict": self.verdict}
 
 
 @dataclass(frozen=True)
@@ -85,21 +100,22 @@ class Discovery:
     def save(self, folder: str) -> None:
         """Write ``pairs.png`` and ``pairs.json`` into a folder, each whole or not at all."""
         _write(f"{folder.rstrip('/')}/pairs.png", lambda file: draw(file, self.plain()))
-        text = json.dumps(self.plain(), indent=1, ensure_ascii=False, allow_nan=False)
-        _write(f"{folder.rstrip('/')}/pairs.json", lambda file: file.write(text.encode()))
+        text = to_json(self.plain(), indent=1, ensure_ascii=False)
+        _write(f"{folder.rstrip('/')}/pairs.json", lambda file: file.write(text.encode("utf-8", "surrogatepass")))
 
     def table(self, n: int = 10) -> list[dict[str, str]]:
         """The first n pairs as text, by column heading."""
+        share = f"{100 * (1 - self.settings['alpha']):g} % interval"
         return [
             {
                 "rank": str(rank),
-                "axis": pair.axis,
-                "head": pair.head.name,
-                "tail": pair.tail.name,
+                "axis": printable(pair.axis),
+                "head": printable(pair.head.name),
+                "tail": printable(pair.tail.name),
                 self.divergence: f"{pair.divergences[self.divergence]:.4f}",
-                f"{100 * (1 - self.settings['alpha']):g} % interval": "{:.4f} to {:.4f}".format(*pair.interval),
-                "p (Holm)": "< 0.0001" if pair.p_holm < 1e-4 else f"{pair.p_holm:.4f}",
-                "significant": "yes" if pair.significant else "no",
+                share: " to ".join(divergence_text(end) for end in pair.interval),
+                "p (Holm)": p_text(pair.p_holm),
+                "significant": {SURE: "yes", TOO_SMALL: "too small"}.get(pair.verdict, "no"),
                 "rows": f"{pair.head.rows:,} / {pair.tail.rows:,}",
                 "positive rate": f"{pair.head.positive_rate:.3%} / {pair.tail.positive_rate:.3%}",
                 "mean prediction": f"{pair.head.mean_prediction:.3%} / {pair.tail.mean_prediction:.3%}",
@@ -141,8 +157,13 @@ def _read(path: str, take: Callable[[dict[str, Any]], T]) -> T:
             return take(json.load(file))
     except FileNotFoundError:
         raise DataError("no file of cohort pairs there", file=path, remedy=remedy) from None
-    except (ValueError, KeyError, TypeError) as error:  # no JSON, no UTF-8, not these keys
-        raise DataError(f"not a file of cohort pairs: {error!r}", file=path, remedy=remedy) from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:  # no JSON, no UTF-8, other keys
+        problem = f"not a file of cohort pairs: {printable(repr(error))}"
+        raise DataError(problem, file=path, remedy=remedy) from error
+    except OSError as error:
+        raise DataError(
+            f"the file of cohort pairs does not open: {error.strerror}", file=path, remedy=remedy
+        ) from error
 
 
 def _write(path: str, fill: Callable[[Any], Any]) -> None:

@@ -6,6 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from c2al.cohorts.resampling import p_text
+from c2al.printable import printable
+
 HEAD, TAIL, INK = "#0072B2", "#D55E00", "#333333"  # Okabe and Ito: told apart by colour-blind readers and in grey
 
 
@@ -16,22 +19,23 @@ def draw(file: IO[bytes], found: dict[str, Any]) -> None:
     axes = figure.subplots()
     highest = 100 * max(max(histogram["head"]), max(histogram["tail"]))
     for side, colour, style in (("head", HEAD, "-"), ("tail", TAIL, "--")):
-        label = f"{pair[side]} ({side}): {pair[f'{side}_rows']:,} rows, {pair[f'{side}_positive_rate']:.3%} positive"
+        sizes = f"{pair[f'{side}_rows']:,} rows, {pair[f'{side}_positive_rate']:.3%} positive"
+        label = f"{_plain(pair[side])} ({side}): {sizes}"
         shares = 100 * np.asarray(histogram[side])
         axes.stairs(shares, found["bins"], fill=True, color=colour, alpha=0.25)
         axes.stairs(shares, found["bins"], color=colour, linewidth=1.8, linestyle=style, label=label)
-        mean = np.log10(pair[f"{side}_mean_prediction"])
+        mean = np.log10(max(pair[f"{side}_mean_prediction"], 1e-300))
         axes.axvline(mean, ymax=0.8, color=colour, linestyle=style, linewidth=1)
     _dress(axes, found["bins"], highest)
     name, (low, high) = found["divergence"], pair["interval"]
-    verdict = "significant" if pair["significant"] else "not significant"
     share = f"{100 * (1 - found['settings']['alpha']):g} %"
-    axes.set_title(f"{pair['axis']}: {pair['head']} against {pair['tail']}", loc="left", color=INK, fontweight="bold")
+    title = f"{_plain(pair['axis'])}: {_plain(pair['head'])} against {_plain(pair['tail'])}"
+    axes.set_title(title, loc="left", color=INK, fontweight="bold")
     figure.text(
         0.01,
         0.0,
-        f"{name} {pair['divergences'][name]:.4f}, {share} interval {low:.4f} to {high:.4f}, Holm p "
-        f"{pair['p_holm']:.2g} ({verdict}); vertical lines: mean predictions",
+        f"{name} {pair['divergences'][name]:.4f}; {share} interval, of all pairs at once: {low:.4f} to {high:.4f}; "
+        f"Holm p {p_text(pair['p_holm'])}: {pair['verdict']}. Vertical lines: mean predictions",
         fontsize=8,
         color=INK,
         va="top",
@@ -54,3 +58,8 @@ def _dress(axes: Axes, bins: list[float], highest: float) -> None:
     axes.grid(axis="y", alpha=0.25)
     axes.set_axisbelow(True)
     axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(0, 1.0))
+
+
+def _plain(name: object) -> str:
+    """A name on one line, without matplotlib's own markup (``$``)."""
+    return printable(name, most=60).replace("$", r"\$")

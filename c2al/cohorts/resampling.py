@@ -116,7 +116,8 @@ def p_value(observed: float, null_R: np.ndarray, *, units: float) -> float:
 
     Counting cannot give less than 1 / (1 + R), which Holm's factor over hundreds of pairs would bring to 1. Where fewer
     than ten draws reach the observed value, the tail is that of the gamma distribution with the draws' mean, variance
-    and skewness (Pearson III). It is never less than 2^(1 - units): n units have no more than 2^n signs.
+    and skewness (Pearson III). It is never less than 2^(1 - units): n units have no more than 2^n signs. The tail is
+    for Holm's correction alone; what is reported is never below ``least_shown``.
     """
     reach = int((null_R >= observed).sum())
     counted = (1 + reach) / (1 + len(null_R))
@@ -127,6 +128,34 @@ def p_value(observed: float, null_R: np.ndarray, *, units: float) -> float:
     shape, scale = 4 / skew**2, std * skew / 2
     tail = float(stats.gamma.sf(observed, shape, loc=mean - shape * scale, scale=scale))
     return min(max(tail, 2.0 ** (1 - units)), 1.0)
+
+
+def p_text(p: float | None) -> str:
+    """A p value as it is shown everywhere: three decimals, "< 0.001" below, a dash where there is none."""
+    if p is None:
+        return "–"
+    shown = "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return f"{p:.4f}" if shown == "0.050" else shown  # which side of 0.05 it is on must be seen
+
+
+def divergence_text(value: float) -> str:
+    """Four decimals; of a smaller number that is not zero, one digit."""
+    return f"{value:.0e}" if 0 < value < 5e-5 else f"{value:.4f}"
+
+
+def least_shown(num_permutations: int) -> float:
+    """The smallest p value that so many permutations can show, the observed data being one more of them."""
+    return 1 / (1 + num_permutations)
+
+
+def simultaneous(observed: float, resampled_N: np.ndarray, *, alpha: float, num: int) -> tuple[float, float]:
+    """The basic bootstrap interval at ``1 - alpha / num``: ``num`` of them hold at once (Bonferroni).
+
+    From the resamples' mean and standard deviation, since their own quantiles go no further than 1 in N. Its center is
+    the observed value less its bias, 2 D - mean(D*), and its upper end is never below what is shown as observed.
+    """
+    center, width = 2 * observed - np.nanmean(resampled_N), stats.norm.ppf(1 - alpha / 2 / num) * np.nanstd(resampled_N)
+    return float(np.clip(center - width, 0.0, observed)), float(max(center + width, observed))
 
 
 def interval(observed: float, resampled_N: np.ndarray, *, alpha: float) -> tuple[float, float]:
@@ -144,6 +173,8 @@ def interval(observed: float, resampled_N: np.ndarray, *, alpha: float) -> tuple
 def holm(p_M: np.ndarray) -> np.ndarray:
     """Holm's step-down adjusted p values (S. Holm, Scand. J. Statist. 6, 1979)."""
     p_M = np.asarray(p_M, dtype=np.float64)
+    if not len(p_M):
+        return p_M
     order = np.argsort(p_M, kind="stable")
     stepped = np.maximum.accumulate(p_M[order] * np.arange(len(p_M), 0, -1))
     adjusted = np.empty_like(p_M)

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from c2al.analysis.attention import compare_density
-from c2al.analysis.bootstrap import paired_bootstrap
+from c2al.analysis.bootstrap import row_errors
 from c2al.analysis.significance import compare
 from c2al.schema import CohortAxis, Schema, Split
 
@@ -56,7 +56,7 @@ def build(data: Path, folder: Path, *, num_rows, seeds, arms):
             write_run(folder / runs[arm][str(seed)], columns, logit, arm=arm, seed=seed)
     write_pairs(folder, columns, predict(truth, columns, "baseline", seeds[0]))
     cells = compare(metrics, reference="baseline")
-    add_row_intervals(cells, folder, runs, schema)
+    add_row_errors(cells, folder, runs, schema)
     paths = {arm: {seed: str(folder / run) for seed, run in by_seed.items()} for arm, by_seed in runs.items()}
     return {
         "name": "revenue pair on fake exposures",
@@ -208,16 +208,14 @@ def write_pairs(folder, columns, logit):
     (folder / "pairs.json").write_text(json.dumps(found))
 
 
-def add_row_intervals(cells, folder, runs, schema):
+def add_row_errors(cells, folder, runs, schema):
     def score(arm, seed):
         return str(folder / runs[arm][seed] / "scores" / "test.parquet")
 
     axes = [axis.name for axis in schema.axes]
     for arm in {row["arm"] for row in cells}:
-        for seed in runs[arm]:
-            found = paired_bootstrap(
-                score("baseline", seed), score(arm, seed), schema=schema, axes=axes, num_bootstraps=60
-            )
-            for row in cells:
-                if row["arm"] == arm:
-                    row.setdefault("row_interval", {})[seed] = found.get((row["axis"], row["cohort"]))
+        pairs = [(score("baseline", seed), score(arm, seed)) for seed in runs[arm]]
+        found = row_errors(pairs, schema=schema, axes=axes, num_bootstraps=60)
+        for row in cells:
+            if row["arm"] == arm:
+                row["row_error"] = found.get((row["axis"], row["cohort"]))

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import log_loss as sklearn_log_loss
 
 from c2al.analysis import bootstrap
-from c2al.analysis.bootstrap import log_loss, paired_bootstrap
+from c2al.analysis.bootstrap import log_loss, paired_bootstrap, row_errors
 from c2al.analysis.significance import OVERALL
 from c2al.schema import CohortAxis, DataError, Schema
 
@@ -122,3 +122,38 @@ def test_bad_files(tmp_path):
     pq.write_table(pa.table({**columns, "logit": ref}), ref_path)
     with pytest.raises(DataError, match=r"lack a column.*cohort_age"):
         paired_bootstrap(ref_path, arm_path, schema=SCHEMA, axes=["age"])
+
+
+def test_row_error_is_of_the_mean_over_seeds(tmp_path):
+    """With equal models of two seeds it is one seed's, and about the true spread over draws of rows."""
+    rng = np.random.default_rng(7)
+    drawn = simulate(rng, num_units=300, per_unit=3, shift=0.2)
+    pair = tuple(write(tmp_path, *drawn))
+    options = {"schema": with_unit(SCHEMA), "axes": ["age"], "num_bootstraps": 300}
+    one, two = row_errors([pair], **options), row_errors([pair, pair], **options)
+    assert one == pytest.approx(two)
+    low, high = paired_bootstrap(*pair, **options)[OVERALL]
+    assert one[OVERALL] == pytest.approx((high - low) / 2 / 1.96, rel=0.15)
+    others = [simulate(rng, num_units=300, per_unit=3, shift=0.2) for _ in range(100)]
+    spread = np.std([relative(*each, np.ones(900, bool)) for each in others])
+    assert one[OVERALL] == pytest.approx(spread, rel=0.35)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ({"logit": np.array([np.nan] * 100, np.float32)}, r"not finite.*column logit, value nan"),
+        ({"weight": np.array(["a"] * 100)}, r"scores are numbers.*column weight, value string"),
+        (None, "do not read"),
+    ],
+)
+def test_damaged_scores_are_named(tmp_path, damage, said):
+    columns, ref, arm = simulate(np.random.default_rng(6), num_units=50, per_unit=2, shift=0.2)
+    ref_path, arm_path = write(tmp_path, columns, ref, arm)
+    if damage is None:
+        with open(arm_path, "r+b") as file:
+            file.truncate(300)
+    else:
+        pq.write_table(pa.table({**columns, "logit": arm} | damage), arm_path)
+    with pytest.raises(DataError, match=said):
+        row_errors([(ref_path, arm_path)], schema=SCHEMA, axes=["age"])

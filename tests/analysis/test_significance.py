@@ -6,7 +6,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
-from c2al.analysis.significance import OVERALL, check_identity, compare, interval
+from c2al.analysis.significance import OVERALL, check_identity, compare, conclude, interval, levels, reach
 from c2al.schema import DataError
 
 AXES = {"age": ["young", "old", "unknown"], "device": ["phone", "desktop"]}
@@ -64,7 +64,8 @@ def test_differences_and_intervals_are_scipys(metrics_by_arm):
     ne = {arm: [metrics_by_arm[arm][s]["cohorts"]["age"]["young"]["ne"] for s in range(4)] for arm in metrics_by_arm}
     differences = 100 * (np.array(ne["c2al"]) / np.array(ne["baseline"]) - 1)
     test = stats.ttest_1samp(differences, 0)
-    low, high = test.confidence_interval(0.95)
+    low, high = test.confidence_interval(row["confidence"])
+    assert row["confidence"] == 1 - 0.05 / 10, "the smallest p of two arms x five cohorts"
     assert row["difference"] == pytest.approx(differences.mean())
     assert (row["low"], row["high"]) == pytest.approx((low, high))
     assert row["p"] == pytest.approx(test.pvalue)
@@ -170,3 +171,52 @@ def test_different_rows_are_refused(metrics_by_arm):
 def test_unknown_reference(metrics_by_arm):
     with pytest.raises(DataError, match="baseline, c2al, random"):
         compare(metrics_by_arm, reference="base")
+
+
+def test_levels_are_those_of_holms_steps():
+    assert levels([0.2, 0.001, 0.04, 0.012, 0.5]) == pytest.approx([0.05 / 3, 0.01, 0.05 / 3, 0.0125, 0.05 / 3])
+    assert levels([0.01]) == [0.05]
+    assert levels([]) == []
+
+
+@pytest.mark.parametrize("num_seeds", [2, 3, 5, 10])
+@pytest.mark.parametrize("draw", range(20))
+def test_an_interval_excludes_zero_exactly_where_the_verdict_is_sure(num_seeds, draw):
+    rows = drawn_cells(num_seeds, draw)
+    for row in (told := conclude(rows)):
+        sure = row["verdict"] in ("better", "worse")
+        assert sure == (row["p_holm"] < 0.05) == (not row["low"] <= 0 <= row["high"])
+        assert row["low"] <= row["difference"] <= row["high"]
+        assert row["auc_low"] <= row["auc_difference"] <= row["auc_high"]
+        assert sure == (row["difference"] and row["difference"] < 0) or row["verdict"] != "better"
+    assert conclude(told) == told, "the same again from what was written"
+
+
+def test_what_another_hand_wrote_is_told_by_the_same_rule():
+    row = drawn_cells(3, 0)[0]
+    forged = row | {"low": 0.19, "high": 0.62, "difference": -0.08, "p": 1e-9, "p_holm": 1e-9, "verdict": "better"}
+    assert conclude([forged]) == conclude([row])
+
+
+def test_auc_intervals_of_an_older_study_are_told_again():
+    row = drawn_cells(5, 0)[0]
+    now = conclude([row])[0]
+    old = {key: value for key, value in row.items() if key != "auc_sd"}
+    half = reach(5, 0.05) * row["auc_sd"]
+    old |= {"auc_low": row["auc_difference"] - half, "auc_high": row["auc_difference"] + half}
+    again = conclude([old])[0]
+    assert (again["auc_low"], again["auc_high"]) == pytest.approx((now["auc_low"], now["auc_high"]))
+
+
+def drawn_cells(num_seeds, draw):
+    """Cells of one arm as a study has them before they are concluded: effects of none to very sure."""
+    rng = np.random.default_rng([num_seeds, draw])
+    rows = []
+    for i in range(1 + rng.integers(0, 12)):
+        per_seed = rng.normal(rng.choice([0, 0.1, -3, 40]), 10.0 ** rng.integers(-3, 2), num_seeds)
+        axis = ("overall", "all") if i == 0 else ("age", f"cohort {i}")
+        row = {"arm": "c2al", "axis": axis[0], "cohort": axis[1], "rows": 100, "positives": 10}
+        row |= {"per_seed": {str(seed): float(value) for seed, value in enumerate(per_seed)}, "ne_reference": 0.9}
+        row |= {"auc_difference": float(rng.normal(0, 1e-3)), "auc_sd": float(rng.gamma(1, 1e-4))}
+        rows.append(row)
+    return rows

@@ -22,7 +22,7 @@ def test_cells_table_has_every_number(fake_study):
     assert first["NE"] == f"{row['ne_reference']:.4f}"
     assert first["calibration"] == f"{row['calibration_reference']:.3f} → {row['calibration_arm']:.3f}"
     assert first["detectable"] == f"{row['mde']:.3f}"
-    assert first["95 % over rows"].startswith("[")
+    assert first["s.e. over rows"] == f"{row['row_error']:.3f}"
 
 
 def test_cells_without_values(fake_study):

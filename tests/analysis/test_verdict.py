@@ -31,13 +31,14 @@ def test_terminal_table_of_one_seed(make_study):
 def test_sentences_count_every_cohort_once(fake_study):
     study, _ = fake_study
     rows = cells_of(study, "c2al").values()
-    first, helped, hurt, untold, reach = sentences(study, "c2al")
+    first, helped, hurt, untold, reach, few = sentences(study, "c2al")
     verdicts = [row["verdict"] for row in rows if row["axis"] != "overall"]
     assert helped.count("%)") == min(6, verdicts.count("better"))
     assert hurt.count("%)") == min(6, verdicts.count("worse"))
     assert untold.startswith(f"Cannot be told from zero: {verdicts.count('cannot be told from zero')} of 12")
     assert first.startswith("c2al against baseline over 3 seeds")
     assert "four of five" in reach
+    assert few.startswith("With 3 seeds the first of 12 cohorts is told from zero only where its mean is")
 
 
 def test_side():

@@ -136,3 +136,18 @@ def test_holm_is_statsmodels():
     rng = np.random.default_rng(0)
     for p in (rng.random(40) ** 4, np.full(3, 0.02), np.array([0.04])):
         np.testing.assert_allclose(resampling.holm(p), multipletests(p, method="holm")[1], rtol=1e-12)
+
+
+def test_p_values_have_one_form():
+    shown = {0.0: "< 0.001", 7.8e-295: "< 0.001", 0.0009999: "< 0.001", 0.001: "0.001", 0.0499: "0.0499", 1.0: "1.000"}
+    assert {p: resampling.p_text(p) for p in shown} == shown
+    assert resampling.p_text(None) == "–"
+    assert resampling.least_shown(999) == 0.001
+
+
+def test_simultaneous_intervals_are_wider_and_hold_what_is_shown():
+    resampled = 0.13 + 0.01 * np.random.default_rng(0).normal(size=2000)
+    one, many = (resampling.simultaneous(0.10, resampled, alpha=0.05, num=num) for num in (1, 100))
+    assert one == pytest.approx((0.07 - 0.0196, 0.10), abs=0.002), "the bias is taken away; 0.10 is shown"
+    assert many == pytest.approx((0.07 - 0.0348, 0.1048), abs=0.003)
+    assert resampling.simultaneous(0.001, resampled, alpha=0.05, num=3)[0] == 0.0
