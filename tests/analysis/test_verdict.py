@@ -15,6 +15,7 @@ def test_terminal_table(fake_study):
     study, _ = fake_study
     text = rendered(terminal_table(study, num_others=2))
     lines = [line.strip() for line in text.splitlines() if "[" in line and "negative" not in line]
+    assert "[interval over seeds]" in text
     names = ["all rows", "revenue: top 5% (head)", "revenue: bottom 5% (tail)"]
     assert [line.startswith(name) for line, name in zip(lines, names, strict=False)] == [True] * 3
     assert len(lines) == 5
