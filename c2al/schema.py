@@ -136,7 +136,10 @@ class View:
 
 @dataclass(frozen=True)
 class Schema:
-    """All of a prepared folder's columns; of a view, those of its rows' folder and the axes that it adds."""
+    """All of a prepared folder's columns; of a view, those of its rows' folder and the axes that it adds.
+
+    ``csv`` is what was said of how text files are read (``data.csv_format``), as scoring has to read them.
+    """
 
     name: str
     label: str
@@ -148,6 +151,7 @@ class Schema:
     splits: dict[str, Split] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
     view: View | None = None
+    csv: dict[str, Any] = field(default_factory=dict)
 
     def axis(self, name: "str | CohortAxis") -> CohortAxis:
         """An axis by name. ``a_x_b`` crosses the stored axes a and b: id = id_a * C_b + id_b. An axis is itself."""
@@ -166,6 +170,8 @@ class Schema:
     def save(self, folder: str) -> None:
         """Write ``schema.yaml`` into a folder (any fsspec path)."""
         raw = _plain(asdict(self))
+        if not self.csv:
+            del raw["csv"]
         raw["sparse"] = [_without_empty(column) for column in raw["sparse"]]
         view = raw.pop("view")
         if self.view:

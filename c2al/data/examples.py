@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from c2al.data.splitting import uniform
+from c2al.data.draws import uniform
 
 FOLDER = "examples"
 MOST = 256

@@ -5,29 +5,41 @@ import pyarrow as pa
 
 from c2al.cohorts import axes
 from c2al.data.draws import uniform
-from c2al.data.raw_values import is_float, is_number, numbers_of
+from c2al.data.raw_values import is_number, numbers_of
 from c2al.schema import CohortAxis, DenseColumn
 
 SKEWED = 2.0  # a column without negative values is log1p-transformed from this skewness on
 FARTHEST = 1e6  # standard deviations from the mean: new values may be absurd, and float32 must hold them
+ABSURD = 1e30  # beyond it a number says nothing of the column, as DBL_MAX where a log has no value
+LEAST_STD = 1e-100  # below it squares vanish, and quotients overflow
 AXIS_ROWS = 1_000_000
 
 
 class Scale:
     """Mean and standard deviation of a dense column, as it is and under log1p; nulls, NaN and infinities left out.
 
-    The column is stored as ``(transform(x) - mean) / std``; missing values as 0, which is the mean.
+    The column is stored as ``(transform(x) - mean) / std``; missing values as 0, which is the mean. Numbers beyond
+    ±``ABSURD`` do not count for mean and standard deviation; they are stored as ±``FARTHEST``, as at serving, and
+    ``note`` says so.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.num, self.least = 0, np.inf
+        self.num_absurd, self.absurd = 0, 0.0
+        self.num_infinite = 0
         self._plain, self._log = Moments(), Moments()
         self._finished: DenseColumn | None = None
 
     def update(self, values: np.ndarray) -> None:
         """Take in some training rows."""
+        self.num_infinite += int(np.isinf(values).sum())
         known = values[np.isfinite(values)]
+        absurd = np.abs(known) > ABSURD
+        if absurd.any():
+            self.num_absurd += int(absurd.sum())
+            self.absurd = float(known[absurd][0])
+            known = known[~absurd]
         if not len(known):
             return
         self.num += len(known)
@@ -42,10 +54,22 @@ class Scale:
         if self._finished is None:
             logged = self.least >= 0 and self._plain.skewness > SKEWED
             moments = self._log if logged else self._plain
-            std = moments.std if moments.std > 1e-12 * max(abs(moments.mean), 1.0) else 1.0
+            std = moments.std if moments.std > max(1e-12 * abs(moments.mean), LEAST_STD) else 1.0
             transform = "log1p" if logged else "none"
             self._finished = DenseColumn(self.name, transform, mean=float(moments.mean), std=float(std))
         return self._finished
+
+    @property
+    def note(self) -> str:
+        """What of the training rows was not taken as it is."""
+        notes = []
+        if self.num_absurd:
+            notes.append(
+                f"{self.num_absurd:,} beyond ±{ABSURD:.0e} such as {self.absurd:.4g}: clipped, not in the scale"
+            )
+        if self.num_infinite:
+            notes.append(f"{self.num_infinite:,} infinite: missing")
+        return "; ".join(notes)
 
     def encode(self, values: np.ndarray) -> np.ndarray:
         """The stored values, float32."""
@@ -57,7 +81,8 @@ def normalized(values: np.ndarray, column: DenseColumn) -> np.ndarray:
     values = np.where(np.isfinite(values), values, np.nan)
     if column.transform == "log1p":
         values = np.log1p(np.maximum(values, -1 + 1e-6))
-    return np.nan_to_num(np.clip((values - column.mean) / column.std, -FARTHEST, FARTHEST)).astype(np.float32)
+    with np.errstate(over="ignore", under="ignore"):
+        return np.nan_to_num(np.clip((values - column.mean) / column.std, -FARTHEST, FARTHEST)).astype(np.float32)
 
 
 class Moments:
@@ -70,7 +95,8 @@ class Moments:
         """Take in some values."""
         num, mean = len(values), float(values.mean())
         centred = values - mean
-        m2, m3 = float((centred**2).sum()), float((centred**3).sum())
+        with np.errstate(under="ignore"):
+            m2, m3 = float((centred**2).sum()), float((centred**3).sum())
         total, delta = self.num + num, mean - self.mean
         self.m3 += m3 + delta**3 * self.num * num * (self.num - num) / total**2
         self.m3 += 3 * delta * (self.num * m2 - num * self.m2) / total
@@ -86,7 +112,7 @@ class Moments:
     @property
     def skewness(self) -> float:
         """Third standardised moment; 0 for a constant."""
-        return float(self.m3 / self.num / self.std**3) if self.std > 0 else 0.0
+        return float(self.m3 / self.num / self.std**3) if self.std > LEAST_STD else 0.0
 
 
 class AxisFit:
@@ -128,6 +154,7 @@ class AxisFit:
 
 def axis_values(values: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """A column as ``cohorts.axes`` takes it."""
-    if is_float(values.type) or (is_number(values.type) and values.null_count):
+    exact = pa.types.is_integer(values.type) and not values.null_count
+    if is_number(values.type) and not exact:
         return numbers_of(values)
     return np.asarray(values.to_numpy(zero_copy_only=False) if isinstance(values, pa.Array) else values.to_numpy())

@@ -17,7 +17,10 @@ from fsspec.utils import glob_translate
 
 from c2al.schema import REPLACED, SPLITS, DataError
 
-ENDINGS = (".parquet", ".pq", ".csv", ".tsv", ".csv.gz", ".tsv.gz")
+ENDINGS = (
+    *(".parquet", ".pq"),
+    *(f"{kind}{packed}" for kind in (".csv", ".tsv") for packed in ("", ".gz", ".bz2", ".xz", ".zst")),
+)
 _TEXT = (".csv", ".tsv")
 
 

@@ -14,12 +14,13 @@ import numpy as np
 import pyarrow as pa
 
 from c2al.data.column_facts import ColumnFacts, count_columns
+from c2al.data.csv_format import CsvFormat
 from c2al.data.examples import Examples
 from c2al.data.fitting import AxisFit, Scale
 from c2al.data.inference import Found, Plan, check_exclude, infer, require
 from c2al.data.prepared_folder import prepared_folder
 from c2al.data.raw_files import Chunk, RawFiles
-from c2al.data.raw_values import feature_texts, labels_of, numbers_of, texts_of, weights_of
+from c2al.data.raw_values import Feature, feature_texts, labels_of, numbers_of, weights_of
 from c2al.data.splitting import (
     NOWHERE,
     Splitter,
@@ -55,6 +56,10 @@ def prepare_parquet(
     min_count: int = 1,
     seed: int = 0,
     overwrite: bool = False,
+    nulls: Sequence[str] = ("",),
+    encoding: str = "utf-8",
+    names: Sequence[str] | None = None,
+    delimiter: str | None = None,
     progress: Progress | None = None,
 ) -> Schema:
     """Prepare a file or a folder of files (any fsspec path); ``notes["found"]`` says what became of every column.
@@ -64,13 +69,21 @@ def prepare_parquet(
     times or numbers, cut at 80 and 90 %; ``split`` gives its values to each split, as one value or [first, last].
     Without either, folders named by split decide, else chance. ``hash_rows`` hashes the columns of more values than
     that. ``progress(done, all)`` counts the rows of all three passes; all is 0 while unknown.
-    ``notes["warnings"]`` names columns that may give the label away, and rows that are in no split.
+    ``notes["warnings"]`` names columns that may give the label away, and rows that are in no split. ``nulls``,
+    ``encoding``, ``names`` and ``delimiter`` are of text files (``csv_format.CsvFormat``).
     """
+    csv = CsvFormat.of(nulls=nulls, encoding=encoding, names=names, delimiter=delimiter)
     _check_numbers(hash_rows=hash_rows, max_vocabulary=max_vocabulary, min_count=min_count, seed=seed)
     sparse, dense, axes = _names(sparse), _names(dense), _names(axes)
     exclude = _names(exclude) or []
     with prepared_folder(to, overwrite=overwrite) as partial:
-        raw = RawFiles(folder, skip=to)
+        raw = RawFiles(folder, skip=to, csv=csv)
+        if label not in raw.types:
+            raw.check_header()
+        for column in dense or ():
+            raw.read_as_numbers(column)
+        for column in set(sparse or ()) & raw.loose:
+            raw.read_as_text(column)
         special = {"label": label, "weight": weight, "unit": unit, "split": split_by}
         named = {role: column for role, column in special.items() if column is not None}
         for column in (*named.values(), *exclude):
@@ -88,6 +101,9 @@ def prepare_parquet(
         plan = infer(
             raw, special=named, sparse=sparse, dense=dense, axes=axes, exclude=exclude, by_time=by_time, facts=facts
         )
+        for feature in plan.sparse:
+            if feature.column in raw.loose - raw.merges:
+                raw.read_as_text(feature.column)
         splitter = make_splitter(raw, split_by, seed, split=split, facts=facts)
         maker = Preparation(plan, raw, splitter, label=label, weight=weight, unit=unit, split_by=split_by)
         maker.counted = facts[label].num_rows
@@ -103,6 +119,7 @@ def prepare_parquet(
             weight=weight,
             unit=maker.unit_name,
             splits=splits,
+            csv=csv.said if raw.files[0].is_csv else {},
             notes={
                 "source": folder,
                 **({"left_out": raw.left_out} if raw.left_out else {}),
@@ -212,7 +229,7 @@ class Preparation:
         for (feature, _), axis in zip(self.plan.axes, self.axes, strict=True):
             out[axis.axis.column] = pa.array(axis.encode(raw.column(feature.column).combine_chunks()))
         if self.unit and self.unit_name:
-            out[self.unit_name] = pa.array(unit_ids(texts_of(raw.column(self.unit).combine_chunks())))
+            out[self.unit_name] = pa.array(unit_ids(feature_texts(raw, Feature(self.unit, self.unit), chunk.file)[0]))
         if self.weight:
             out[self.weight] = pa.array(weights_of(chunk, self.weight))
         return pa.table({**out, self.label: pa.array(labels_of(chunk, self.label))})
@@ -250,6 +267,8 @@ class Preparation:
                 notes += [f"hashed into {vocabulary.num_rows:,} rows"] * vocabulary.hashed
                 cut = not vocabulary.hashed and vocabulary.num_rows <= vocabulary.num_distinct
                 notes += [f"vocabulary cut to {vocabulary.num_rows - 1:,}"] * cut
+            notes += [self.raw.notes[name] for name in (line.column,) if name in self.raw.notes]
+            notes += [scale.note for scale in self.scales if scale.name == line.column and scale.note]
             logged = [scale for scale in self.scales if scale.name == line.column and scale.column.transform == "log1p"]
             notes += ["log1p"] * len(logged)
             kinds = {feature.column: kind for feature, kind in self.plan.axes}

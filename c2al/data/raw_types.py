@@ -1,5 +1,6 @@
 """Raw values in another type than prepared rows had (texts from JSON or csv), brought to what has the same id."""
 
+import re
 from functools import cache
 
 import pyarrow as pa
@@ -9,21 +10,23 @@ import pyarrow.types as pat
 from c2al.data.raw_values import is_float, is_number, is_time, texts_of
 from c2al.schema import DataError
 
-_WHOLE = r"^-?[0-9]{1,18}$"
-_NUMBER = r"^-?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?$"
+_POINT_ZERO = r"^(0|-?[1-9][0-9]*)\.0+$"
+_NUMBER = r"^-?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][+-]?[0-9]+)?$"  # 007 is none
+_DECIMAL = re.compile(r"decimal(?:32|64|128|256)?\((\d+), (-?\d+)\)")
 
 
 @cache
 def arrow_type(said: str | None) -> pa.DataType | None:
-    """A type by Arrow's words for it; None where they say no simple one (a decimal is told as a double)."""
+    """A type by Arrow's words for it; None where they say no simple one."""
     said = said or ""
     if said.startswith("timestamp") and "tz=" in said:
         unit, zone = said.removeprefix("timestamp[").rstrip("]").split(", tz=")
         return pa.timestamp(unit, zone)
     if said.startswith("list<") and ": " in said:
         return arrow_type(said.removesuffix(">").split(": ", 1)[1])
-    if said.startswith("decimal"):
-        return pa.float64()
+    if found := _DECIMAL.fullmatch(said):
+        precision, scale = map(int, found.groups())
+        return pa.decimal128(precision, scale) if precision <= 38 else pa.decimal256(precision, scale)
     try:
         return pa.type_for_alias(said)
     except ValueError:
@@ -46,16 +49,29 @@ def like_trained(values: pa.Array, said: str | None, part: str = "") -> pa.Array
     if pat.is_boolean(trained):
         return _booleans(values)
     if pat.is_string(kind) and is_number(trained):
-        pattern, to = (_NUMBER, pa.float64()) if is_float(trained) else (_WHOLE, pa.int64())
-        fits = pc.fill_null(pc.match_substring_regex(values, pattern), False)
-        return pc.if_else(fits, texts_of(pc.if_else(fits, values, "0").cast(to)), values)
+        return _numbers(values, trained)
     return values
+
+
+def _numbers(texts: pa.Array, trained: pa.DataType) -> pa.Array:
+    """Texts of numbers as ``texts_of`` writes those of type ``trained``; of whole numbers every digit stays."""
+    if pat.is_floating(trained):
+        fits = pc.fill_null(pc.match_substring_regex(texts, _NUMBER), False)
+        return pc.if_else(fits, texts_of(pc.if_else(fits, texts, "0").cast(pa.float64())), texts)
+    texts = pc.if_else(
+        pc.match_substring_regex(texts, _POINT_ZERO), pc.replace_substring_regex(texts, r"\.0+$", ""), texts
+    )
+    if is_float(trained):  # a decimal
+        pointed = pc.match_substring_regex(texts, r"^-?(0|[1-9][0-9]*)\.[0-9]+$")
+        return pc.if_else(pointed, pc.utf8_rtrim(texts, "0"), texts)
+    return texts
 
 
 def _booleans(values: pa.Array) -> pa.Array:
     """True and 1 are true, False and 0 false."""
     if pat.is_string(values.type):
-        return pc.utf8_lower(values)
+        texts = pc.utf8_lower(values)
+        return pc.if_else(pc.equal(texts, "1"), "true", pc.if_else(pc.equal(texts, "0"), "false", texts))
     if pat.is_integer(values.type):
         texts = values.cast(pa.string())
         return pc.if_else(pc.equal(texts, "1"), "true", pc.if_else(pc.equal(texts, "0"), "false", texts))
@@ -65,6 +81,9 @@ def _booleans(values: pa.Array) -> pa.Array:
 def _times(texts: pa.Array, trained: pa.DataType | None) -> pa.Array:
     """Points in time from texts such as 2024-05-01T17:30:00; with a zone (Z, +02:00) in the zone of the rows."""
     texts = pc.if_else(pc.equal(texts, ""), None, texts)
+    counted = trained is not None and pat.is_integer(trained)  # seconds or milliseconds since 1970
+    if counted and pc.all(pc.match_substring_regex(texts, r"^-?[0-9]{1,18}$")).as_py():
+        return texts.cast(pa.int64())
     if trained is not None and pat.is_time(trained):
         texts = pc.binary_join_element_wise("1970-01-01T", texts, "")
     kind = trained if trained is not None and pat.is_timestamp(trained) else pa.timestamp("us")

@@ -1,13 +1,17 @@
 """Columns of raw chunks as plain values: texts of ids, numbers, labels, weights; each checked where it is read."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from c2al.data.raw_files import Chunk
+from c2al.data.csv_types import typed
 from c2al.schema import DataError
+
+if TYPE_CHECKING:
+    from c2al.data.raw_files import Chunk
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,9 @@ def is_number(kind: pa.DataType) -> bool:
 
 
 def is_float(kind: pa.DataType) -> bool:
-    """Floats and what is cast to them."""
-    return bool(pa.types.is_floating(kind) or pa.types.is_decimal(kind) or pa.types.is_duration(kind))
+    """Floats, durations and decimals with digits after the point."""
+    fraction = pa.types.is_decimal(kind) and kind.scale > 0
+    return bool(pa.types.is_floating(kind) or fraction or pa.types.is_duration(kind))
 
 
 def numbers_of(values: pa.Array | pa.ChunkedArray) -> np.ndarray:
@@ -48,10 +53,12 @@ def numbers_of(values: pa.Array | pa.ChunkedArray) -> np.ndarray:
 
 
 def texts_of(values: pa.Array) -> pa.Array:
-    """Values of any plain type as text; null for null, empty and NaN."""
-    kind = values.type
-    if pa.types.is_decimal(kind):
-        values = values.cast(pa.float64())
+    """Values of any plain type as text, with all their digits; null for null, empty and NaN.
+
+    Numbers that are equal have one text, whatever their type: 7 of an integer, 7.0 of a float and 7.00 of a decimal.
+    """
+    if pa.types.is_decimal(values.type):
+        return _decimal_texts(values)
     if pa.types.is_floating(values.type):
         known = pc.is_finite(values)
         whole = pc.fill_null(pc.and_(pc.equal(pc.trunc(values), values), pc.less(pc.abs(values), 2.0**63)), False)
@@ -61,7 +68,20 @@ def texts_of(values: pa.Array) -> pa.Array:
         texts = values.cast(pa.string())
     except pa.ArrowInvalid:
         raise DataError("bytes that are not UTF-8", remedy="decode the column, or leave it out") from None
+    except pa.ArrowNotImplementedError:
+        remedy = "convert the column to texts or integers, or leave it out"
+        raise DataError("values of a type that has no text", value=str(values.type), remedy=remedy) from None
     return pc.if_else(pc.equal(texts, ""), None, texts)
+
+
+def _decimal_texts(values: pa.Array) -> pa.Array:
+    """Digits without a point where there is nothing but zeros behind it."""
+    if values.type.scale <= 0:
+        return (values.cast(pa.decimal256(76, 0)) if values.type.scale < 0 else values).cast(pa.string())
+    texts = pc.utf8_lower(values.cast(pa.string()))  # 1e-8 where there are many zeros before the digits
+    texts = pc.replace_substring_regex(texts, r"(\.[0-9]*?)0+(e|$)", r"\1\2")
+    texts = pc.replace_substring_regex(texts, r"\.(e|$)", r"\1")
+    return pc.replace_substring_regex(texts, r"^-?0(e.*)?$", "0")
 
 
 def feature_texts(table: pa.Table, feature: Feature, file: str) -> tuple[pa.Array, np.ndarray | None]:
@@ -72,7 +92,8 @@ def feature_texts(table: pa.Table, feature: Feature, file: str) -> tuple[pa.Arra
             return texts_of(part_of(values, feature.part)), None
         texts = texts_of(pc.list_flatten(values))
     except DataError as error:
-        raise DataError(error.problem, file=file, column=feature.column, remedy=error.remedy) from None
+        value = error.where["value"]
+        raise DataError(error.problem, file=file, column=feature.column, value=value, remedy=error.remedy) from None
     there = pc.is_valid(texts)
     rows = pc.list_parent_indices(values).filter(there).to_numpy(zero_copy_only=False)
     return texts.filter(there), np.bincount(rows, minlength=len(values))
@@ -88,10 +109,11 @@ def part_of(values: pa.Array, part: str) -> pa.Array:
     return pc.hour(values) if part == "hour" else pc.day_of_week(values)
 
 
-def labels_of(chunk: Chunk, column: str) -> np.ndarray:
+def labels_of(chunk: "Chunk", column: str) -> np.ndarray:
     """The label as int8, checked."""
     values = chunk.table.column(column).combine_chunks()
     remedy = "the label must be 0 or 1 (or true and false) in every row"
+    values = _from_text(values, chunk, column, "label", remedy)
     if not (is_number(values.type) or pa.types.is_boolean(values.type)):
         raise DataError("the label is no number", file=chunk.file, column=column, value=str(values.type), remedy=remedy)
     labels = numbers_of(values)
@@ -103,15 +125,40 @@ def labels_of(chunk: Chunk, column: str) -> np.ndarray:
     return labels.astype(np.int8)
 
 
-def weights_of(chunk: Chunk, column: str) -> np.ndarray:
+def _from_text(values: pa.Array, chunk: "Chunk", column: str, role: str, remedy: str) -> pa.Array:
+    """Numbers of the texts of a csv file, where true is 1 and false 0; values of other files as they are."""
+    if not pa.types.is_string(values.type) or not chunk.from_csv:
+        return values
+    lower = pc.utf8_trim_whitespace(pc.utf8_lower(values))
+    texts = pc.if_else(pc.equal(lower, "true"), "1", pc.if_else(pc.equal(lower, "false"), "0", values))
+    try:
+        return typed(texts, pa.float64())
+    except pa.ArrowInvalid:
+        bad = next(i for i, text in enumerate(texts) if not _is_number(text.as_py()))
+    shown = repr(values[bad].as_py())
+    problem = f"a {role} that is no number in row {chunk.first_row + bad}"
+    raise DataError(problem, file=chunk.file, column=column, value=shown, remedy=remedy)
+
+
+def _is_number(text: str | None) -> bool:
+    try:
+        typed(pa.array([text], pa.string()), pa.float64())
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def weights_of(chunk: "Chunk", column: str) -> np.ndarray:
     """The weight as float32, checked."""
     values = chunk.table.column(column).combine_chunks()
     remedy = "weights must be finite numbers above 0"
+    values = _from_text(values, chunk, column, "weight", remedy)
     if not is_number(values.type):
         raise DataError(
             "the weight is no number", file=chunk.file, column=column, value=str(values.type), remedy=remedy
         )
-    weights = numbers_of(values).astype(np.float32)
+    with np.errstate(over="ignore"):  # to infinity, which is refused
+        weights = numbers_of(values).astype(np.float32)
     bad = np.flatnonzero(~(np.isfinite(weights) & (weights > 0)))
     if len(bad):
         row, value = chunk.first_row + int(bad[0]), values[int(bad[0])].as_py()

@@ -118,4 +118,5 @@ def _no_such_id(column: str, value: int, num_rows: int, file: str) -> DataError:
 def _schema(raw: Mapping[str, Any]) -> Schema:
     sparse = tuple(SparseColumn(**column) for column in raw["sparse"])
     dense = tuple(DenseColumn(**column) for column in raw["dense"])
-    return Schema(raw["name"], raw["label"], sparse, dense, weight=raw.get("weight"), unit=raw.get("unit"))
+    more = {key: raw[key] for key in ("weight", "unit", "csv") if key in raw}
+    return Schema(raw["name"], raw["label"], sparse, dense, **more)

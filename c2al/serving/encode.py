@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pat
 
+from c2al.data.arrow_types import plain_type, plain_values
 from c2al.data.fitting import normalized
-from c2al.data.raw_files import plain_type
 from c2al.data.raw_types import like_trained
 from c2al.data.raw_values import is_number, numbers_of, part_of, texts_of
 from c2al.data.vocabulary import Lookup, hashed_ids
@@ -132,7 +132,7 @@ class Encoder:
         if pat.is_null(values.type):
             distinct = pa.DictionaryArray.from_arrays(pa.nulls(len(values), pa.int32()), pa.array([], pa.string()))
         try:
-            plain = distinct.dictionary.cast(plain_type(distinct.dictionary.type))
+            plain = plain_values(distinct.dictionary)
             texts = texts_of(part_of(like_trained(plain, column.raw_type, column.part), column.part))
         except (DataError, pa.ArrowNotImplementedError) as error:
             raise rows.fault_of(column.raw, error, values.type) from None
@@ -186,7 +186,8 @@ class _Rows:
         if count == 1:
             found = self.table.column(name)
             whole = found.chunk(0) if found.num_chunks == 1 else found.combine_chunks()
-            return pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole
+            whole = pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole
+            return whole if pat.is_dictionary(whole.type) else plain_values(whole)
         if count:
             raise DataError("column there twice", file=self.file, column=name, remedy="rename one of them")
         return None
@@ -194,9 +195,7 @@ class _Rows:
     def plain(self, name: str) -> pa.Array | None:
         """A column without its encoding; None where it is missing and may be."""
         values = self.encoded(name)
-        if values is None or values.type == (kind := plain_type(values.type)):
-            return values
-        return values.cast(kind)
+        return None if values is None else plain_values(values)
 
     def refuse_nulls(self, name: str, null_B: np.ndarray, what: str = "null") -> None:
         """A DataError at the first null, where the policy has it so."""

@@ -208,7 +208,8 @@ def _described(saved: SavedRun, model: ServedModel, placed: Sequence[SparseInput
 
 def _jsonable(schema: Schema) -> dict[str, Any]:
     kept = asdict(schema)
-    return {key: kept[key] for key in ("name", "label", "weight", "unit", "sparse", "dense")}
+    keys = ("name", "label", "weight", "unit", "sparse", "dense", *(["csv"] if schema.csv else []))
+    return {key: kept[key] for key in keys}
 
 
 def _write_vocabularies(writer: Writer, saved: SavedRun) -> None:

@@ -1,7 +1,7 @@
 """Rows to be scored, a piece at a time: those of a prepared split, or raw ones of any files."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import fsspec
@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from c2al.data.columns import Column, pick, stored_columns
+from c2al.data.csv_format import CsvFormat
 from c2al.data.inference import require
 from c2al.data.raw_files import Chunk, RawFiles
-from c2al.data.raw_types import arrow_type
 from c2al.data.raw_values import labels_of, texts_of, weights_of
 from c2al.data.row_groups import OpenFiles, SplitFiles
 from c2al.data.vocabulary import unit_ids
@@ -91,8 +91,25 @@ class PreparedRows:
 class RawRows:
     """Rows of parquet or csv files: one, those of a folder, or those that a pattern with * finds."""
 
-    def __init__(self, data: str, split: str | None, *, schema: Schema, encoder: Encoder, keep: Sequence[str]) -> None:
-        self._raw = RawFiles(data)
+    def __init__(
+        self,
+        data: str,
+        split: str | None,
+        *,
+        schema: Schema,
+        encoder: Encoder,
+        keep: Sequence[str],
+        csv: Mapping[str, Any] | None = None,
+    ) -> None:
+        said = schema.csv | {key: value for key, value in (csv or {}).items() if value is not None}
+        unit = (schema.unit or "").removeprefix("unit_")
+        known = dict.fromkeys((schema.label, schema.weight or schema.label, unit), pa.string())
+        for column in (*encoder.single, *encoder.bags):  # texts, which the encoder takes as what they were in training
+            known[column.raw] = pa.string() if column.vocabulary or column.hashed else pa.int64()
+        known |= {column.name: pa.float64() for column in encoder.dense}
+        types = {name: kind for name, kind in known.items() if name not in keep or name in encoder.columns}
+        settings = replace(CsvFormat.of(**said), may_lack=schema.label)
+        self._raw = RawFiles(data, csv=settings, types=types, only={*known, *keep})
         self.left_out = self._raw.left_out
         if split is not None:
             self._raw.files = [file for file in self._raw.files if file.split == split]
@@ -100,6 +117,8 @@ class RawRows:
             remedy = "leave out split=…, or name the folders by split"
             raise DataError("no files of that split", file=data, value=split, remedy=remedy)
         types = self._raw.types
+        if not set(encoder.columns) & set(types):
+            self._raw.check_header()
         for name in keep:
             require(name, self._raw)
         encoder.check_columns(list(types), data)
@@ -107,13 +126,8 @@ class RawRows:
         for name in self._columns:
             if encoder.policy["missing"] == "error" and (files := self._raw.files_without(name)):
                 encoder.check_columns([other for other in types if other != name], files[0])
-        for column in (*encoder.single, *encoder.bags):
-            trained = arrow_type(column.raw_type)
-            if self._raw.files[0].is_csv and column.raw in types and trained in (pa.string(), pa.bool_()):
-                types[column.raw] = trained  # "007" is a text where it was one, whatever csv takes it for
         self._label = schema.label if schema.label in types else None
         self.weight = schema.weight if self._label and schema.weight in types else None
-        unit = (schema.unit or "").removeprefix("unit_")
         self._unit = unit if unit in types else None
 
     @property
@@ -127,7 +141,7 @@ class RawRows:
         for chunk in self._raw.chunks(list(dict.fromkeys([*self._columns, *self._keep, *others]))):
             for start in range(0, chunk.table.num_rows, batch_rows):
                 table = chunk.table.slice(start, batch_rows)
-                part = Chunk(chunk.file, chunk.first_row + start, chunk.split, table)
+                part = Chunk(chunk.file, chunk.first_row + start, chunk.split, table, chunk.from_csv)
                 yield Rows(part.file, part.first_row, table.select(self._columns), self._beside(part))
 
     def _beside(self, part: Chunk) -> Beside:

@@ -64,6 +64,7 @@ def score(
     calibration: Mapping[str, Any] | None = None,
     needs: str | None = None,
     policy: Mapping[str, str | None] | None = None,
+    csv: Mapping[str, Any] | None = None,
     batch_rows: int = 16_384,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
@@ -72,6 +73,7 @@ def score(
     """Score ``data`` with the file ``model``; ``calibration`` and ``policy`` None, or what they leave out, are its own.
 
     ``needs`` is the kind that the calibration must be of. ``prepared`` None: where the folder has a schema.yaml.
+    ``csv`` says how text files are read (``nulls``, ``encoding``, ``names``, ``delimiter``), None as in training.
     ``progress(done, all)`` counts rows; all is 0 while unknown.
     """
     _check(data, to, keep, batch_rows)
@@ -83,7 +85,7 @@ def score(
     if needs and calibration["kind"] != needs:
         remedy = "fit one: scores=RUN/scores/validation.parquet"
         raise DataError(f"the model has no calibration of kind {needs}", file=model, remedy=remedy)
-    source = _source(artefact, data, split, prepared=prepared, keep=keep, policy=rules)
+    source = _source(artefact, data, split, prepared=prepared, keep=keep, policy=rules, csv=csv)
     make = partial(Scorer, opener, model, rules, prepared, artefact if workers == 1 else None)
     started, done = time.monotonic(), 0
     measured = Measured()
@@ -119,6 +121,7 @@ def run(config: Any, progress: Callable[[int, int], None]) -> Scored:
         calibration=None if asked is None or own else chosen(asked, kept=config.kept, scores=config.scores),
         needs=asked,
         policy=dict(config.policy),
+        csv=dict(config.get("csv") or {}),
         batch_rows=config.batch_rows,
         workers=config.workers,
         progress=progress,
@@ -152,6 +155,7 @@ def _source(
     prepared: bool,
     keep: Sequence[str],
     policy: Mapping[str, str],
+    csv: Mapping[str, Any] | None,
 ) -> Source:
     if prepared:
         schema = Schema.load(data)
@@ -159,7 +163,7 @@ def _source(
         names = Encoder(artefact.schema, artefact.columns, artefact.vocabulary, policy, prepared=True).columns
         return PreparedRows(data, split, schema=schema, columns=names, keep=keep)
     bare = Encoder(artefact.schema, artefact.columns, lambda _: pa.array([], pa.string()), policy)
-    return RawRows(data, split, schema=artefact.schema, encoder=bare, keep=keep)
+    return RawRows(data, split, schema=artefact.schema, encoder=bare, keep=keep, csv=csv)
 
 
 class Scorer:

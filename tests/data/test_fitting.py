@@ -77,3 +77,42 @@ def test_categories_of_any_type(values, cohorts):
     fit.update(values, np.arange(len(values)))
     assert fit.axis.cohorts == cohorts
     assert sorted(set(fit.encode(values))) == list(range(len(cohorts)))
+
+
+@pytest.mark.parametrize("absurd", [1.7976931348623157e308, -1.7976931348623157e308, 1e110, 3.4e38])
+def test_an_absurd_value_does_not_move_the_scale_and_is_clipped_and_noted(absurd):
+    values = np.random.default_rng(0).normal(5, 2, 2_000)
+    with np.errstate(all="raise"):
+        scale = scaled(values[:1_000], [absurd], values[1_000:])
+        assert scale.column == scaled(values).column
+        encoded = scale.encode(np.array([absurd, 5.0, np.nan]))
+    assert encoded[0] == np.sign(absurd) * fitting.FARTHEST
+    assert abs(encoded[1]) < 0.1
+    assert encoded[2] == 0
+    assert f"{absurd:.4g}" in scale.note
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [1.7e308, -1.7e308],
+        [np.inf, -np.inf, np.nan],
+        [np.inf, 1.0, 2.0],
+        [5e-324, 1e-323, 0.0],
+        [1e-200, 2e-200, 3e-200],
+        [1e30, -1e30, 0.0],
+        [2.0**53, 2.0**53 + 2],
+        [],
+    ],
+)
+def test_extreme_values_are_stored_as_finite_numbers_without_a_warning(values):
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        scale = scaled(values, values)
+        assert np.isfinite(scale.encode(np.array(values))).all()
+    assert np.isfinite([scale.column.mean, scale.column.std]).all()
+    assert scale.column.std > 0
+
+
+def test_small_numbers_keep_their_differences():
+    values = np.random.default_rng(0).normal(0, 1e-20, 1_000)
+    assert scaled(values).encode(values).std() == pytest.approx(1, rel=1e-3)

@@ -6,6 +6,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
+from c2al.data import csv_format
 from c2al.data.raw_files import RawFiles
 from c2al.schema import DataError
 
@@ -64,7 +65,13 @@ def test_key_value_folders_are_columns_and_split_folders_are_splits(tmp_path):
     assert [chunk.split for chunk in raw.chunks(["x"])] == ["test", "train", "validation"]
 
 
-@pytest.mark.parametrize(("name", "delimiter"), [("a.csv", ","), ("a.tsv", "\t"), ("a.csv", ";"), ("a.csv.gz", ",")])
+@pytest.mark.parametrize(
+    ("name", "delimiter"),
+    [
+        *(("a.csv", ","), ("a.tsv", "\t"), ("a.csv", ";"), ("a.csv", "\x01"), ("a.csv", "::"), ("a.csv.gz", ",")),
+        *(("a.csv.bz2", ","), ("a.tsv.xz", "\t")),
+    ],
+)
 def test_csv_is_typed_and_empty_is_null(tmp_path, name, delimiter):
     lines = ["n|s|when", "1||2024-01-02 03:04:05", "|x|"]
     with fsspec.open(str(tmp_path / name), "wt", compression="infer") as file:
@@ -80,11 +87,23 @@ def test_what_is_text_in_one_csv_is_text_in_all(tmp_path):
     assert table_of(RawFiles(str(tmp_path))).to_pydict() == {"zip": ["1234", "K1A"]}
 
 
-def test_a_value_that_breaks_a_csv_columns_type_is_shown(tmp_path):
-    rows = "\n".join(str(i) for i in range(2_000_000))
+def test_the_type_of_a_csv_column_is_that_of_all_its_rows_in_all_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(csv_format, "BLOCK_BYTES", 1 << 12)
+    rows = "\n".join(str(i) for i in range(5_000))
     (tmp_path / "a.csv").write_text(f"x\n{rows}\nabc\n")
-    with pytest.raises(DataError, match=r"invalid value 'abc'.*a\.csv"):
-        table_of(RawFiles(str(tmp_path)))
+    assert table_of(RawFiles(str(tmp_path)))["x"].to_pylist()[-2:] == ["4999", "abc"]
+    (tmp_path / "a.csv").write_text(f"x\n{rows}\n")
+    (tmp_path / "b.csv").write_text("x\n007\n")
+    raw = RawFiles(str(tmp_path))
+    assert raw.num_rows == 5_001
+    assert table_of(raw)["x"].to_pylist()[-1] == "007"
+
+
+@pytest.mark.parametrize("kind", [pa.float64(), pa.int64(), pa.bool_(), pa.date32()])
+def test_a_value_that_is_none_of_a_type_that_was_asked_for_is_shown(tmp_path, kind):
+    (tmp_path / "a.csv").write_text("x,y\n,1\nabc,2\n")
+    with pytest.raises(DataError, match=r"no .*a\.csv, column x, value 'abc'.*nulls=\['',abc\]"):
+        table_of(RawFiles(str(tmp_path), types={"x": kind}))
 
 
 def test_any_fsspec_path_and_a_single_file_will_do():
@@ -92,6 +111,32 @@ def test_any_fsspec_path_and_a_single_file_will_do():
         pq.write_table(pa.table({"x": [1, 2]}), file)
     for path in ("memory://raw", "memory://raw/", "memory://raw/a.parquet"):
         assert table_of(RawFiles(path)).to_pydict() == {"x": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("folder", "column", "value"),
+    [
+        ("city=S%C3%A3o%20Paulo", "city", "São Paulo"),
+        ("city=__HIVE_DEFAULT_PARTITION__", "city", None),
+        ("city=", "city", None),
+        ("a%2Fb=c%3Dd", "a/b", "c=d"),
+        ("city=a=b", "city", "a=b"),
+        ("city=100%", "city", "100%"),
+        ("city=%FF", "city", "%FF"),
+        ("city=a+b", "city", "a+b"),
+        ("city=007", "city", "007"),
+    ],
+)
+@pytest.mark.parametrize("ending", ["parquet", "csv"])
+def test_values_of_hive_folders_are_decoded(tmp_path, folder, column, value, ending):
+    (tmp_path / folder).mkdir()
+    if ending == "csv":
+        (tmp_path / folder / "a.csv").write_text("x\n1\n2\n")
+    else:
+        pq.write_table(pa.table({"x": [1, 2]}), tmp_path / folder / "a.parquet")
+    raw = RawFiles(str(tmp_path))
+    assert raw.types == {"x": pa.int64(), column: pa.string()}
+    assert table_of(raw).to_pydict() == {"x": [1, 2], column: [value] * 2}
 
 
 def test_what_was_prepared_below_the_folder_is_not_read_as_raw(tmp_path):

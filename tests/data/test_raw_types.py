@@ -17,8 +17,9 @@ def test_a_type_is_found_by_its_words(kind):
     assert arrow_type(str(pa.list_(kind))) == kind
 
 
-def test_a_decimal_is_told_as_a_double_and_strange_words_as_nothing():
-    assert arrow_type("decimal128(5, 2)") == pa.float64()
+def test_a_decimal_is_found_and_strange_words_are_nothing():
+    for kind in (pa.decimal128(5, 2), pa.decimal128(38, 0), pa.decimal256(70, 3), pa.decimal128(5, -3)):
+        assert arrow_type(str(kind)) == kind
     assert arrow_type(None) is None
     assert arrow_type("struct<a: int64>") is None
 
@@ -26,7 +27,15 @@ def test_a_decimal_is_told_as_a_double_and_strange_words_as_nothing():
 @pytest.mark.parametrize(
     ("trained", "given", "texts"),
     [
-        ("int64", pa.array(["7", "007", "x", None, ""]), ["7", "7", "x", None, None]),
+        ("int64", pa.array(["7", "007", "x", None, ""]), ["7", "007", "x", None, None]),
+        ("int64", pa.array(["7.0", "+7", "-0", " 7", "7.5"]), ["7", "+7", "-0", " 7", "7.5"]),
+        ("int64", pa.array(["9007199254740993", "9007199254740993.0"]), ["9007199254740993"] * 2),
+        ("uint64", pa.array(["18446744073709551615"]), ["18446744073709551615"]),
+        ("decimal128(38, 0)", pa.array(["7000000000000000001", "7.00"]), ["7000000000000000001", "7"]),
+        ("decimal128(38, 2)", pa.array(["7000000000000000001.50", "0.00"]), ["7000000000000000001.5", "0"]),
+        ("decimal128(38, 2)", pa.array([7, None]), ["7", None]),
+        ("double", pa.array(["007", "1e3"]), ["007", "1000"]),
+        ("bool", pa.array(["1", "0", "TRUE"]), ["true", "false", "true"]),
         ("double", pa.array(["7.0", "0.5", "1e3", "x"]), ["7", "0.5", "1000", "x"]),
         ("decimal128(5, 2)", pa.array(["5.50"]), ["5.5"]),
         ("bool", pa.array(["True", "false", "x"]), ["true", "false", "x"]),
@@ -52,6 +61,8 @@ def test_other_types_give_the_texts_of_the_trained_one(trained, given, texts):
         ("int64", "2024-05-01T17:30:00", 17),
         (None, "2024-05-01T17:30:00.123456", 17),
         ("time64[us]", "17:30:00", 17),
+        ("int64", "1714584600", 17),
+        ("int64", "1714584600000", 17),
     ],
 )
 def test_texts_of_times_are_read(trained, text, hour):

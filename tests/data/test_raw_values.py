@@ -20,6 +20,11 @@ from c2al.schema import DataError
         (pa.array([True, False, None]), ["true", "false", None]),
         (pa.array([b"x", None]), ["x", None]),
         (pa.array([decimal.Decimal("1.50"), decimal.Decimal("2.00")]), ["1.5", "2"]),
+        (pa.array([decimal.Decimal(7 * 10**18 + 1), None], pa.decimal128(38, 0)), ["7000000000000000001", None]),
+        (pa.array([decimal.Decimal("-12345678901234567890.10")], pa.decimal128(38, 2)), ["-12345678901234567890.1"]),
+        (pa.array([decimal.Decimal("0.00000001"), decimal.Decimal(0)], pa.decimal128(12, 8)), ["1e-8", "0"]),
+        (pa.array([decimal.Decimal(7000)], pa.decimal128(5, -3)), ["7000"]),
+        (pa.array([decimal.Decimal(10**60 + 1)], pa.decimal256(70, 0)), [str(10**60 + 1)]),
         (pa.array([], pa.string()), []),
     ],
 )
