@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from c2al.data.chunks import Chunk
 from c2al.data.column_facts import ColumnFacts, count_columns
 from c2al.data.csv_format import CsvFormat
 from c2al.data.examples import Examples
 from c2al.data.fitting import AxisFit, Scale
 from c2al.data.inference import Found, Plan, check_exclude, infer, require
 from c2al.data.prepared_folder import prepared_folder
-from c2al.data.raw_files import Chunk, RawFiles
+from c2al.data.raw_files import RawFiles
 from c2al.data.raw_values import Feature, feature_texts, labels_of, numbers_of, weights_of
 from c2al.data.splitting import (
     NOWHERE,

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from c2al.data.arrow_types import mapped_lists, plain_type, plain_values, wider_type
+from c2al.data.chunks import Chunk
 from c2al.data.csv_format import UNREADABLE, CsvFile, CsvFormat, Quotes, csv_error, no_header, open_csv
 from c2al.data.csv_types import TypeOfTexts, typed
 from c2al.data.found_files import find_data_files
@@ -25,22 +26,6 @@ from c2al.schema import DataError
 
 ROWS_PER_CHUNK = 131_072
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Rows of one file; ``first_row`` counts over all files, ``split`` is set where folders are named by split."""
-
-    file: str
-    first_row: int
-    split: str | None
-    table: pa.Table
-    from_csv: bool = False
-
-    @property
-    def rows(self) -> np.ndarray:
-        """The rows' numbers."""
-        return np.arange(self.first_row, self.first_row + self.table.num_rows)
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,14 @@
 """Columns of raw chunks as plain values: texts of ids, numbers, labels, weights; each checked where it is read."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from c2al.data.chunks import Chunk
 from c2al.data.csv_types import typed
 from c2al.schema import DataError
-
-if TYPE_CHECKING:
-    from c2al.data.raw_files import Chunk
 
 
 @dataclass(frozen=True)
@@ -109,7 +106,7 @@ def part_of(values: pa.Array, part: str) -> pa.Array:
     return pc.hour(values) if part == "hour" else pc.day_of_week(values)
 
 
-def labels_of(chunk: "Chunk", column: str) -> np.ndarray:
+def labels_of(chunk: Chunk, column: str) -> np.ndarray:
     """The label as int8, checked."""
     values = chunk.table.column(column).combine_chunks()
     remedy = "the label must be 0 or 1 (or true and false) in every row"
@@ -125,7 +122,7 @@ def labels_of(chunk: "Chunk", column: str) -> np.ndarray:
     return labels.astype(np.int8)
 
 
-def _from_text(values: pa.Array, chunk: "Chunk", column: str, role: str, remedy: str) -> pa.Array:
+def _from_text(values: pa.Array, chunk: Chunk, column: str, role: str, remedy: str) -> pa.Array:
     """Numbers of the texts of a csv file, where true is 1 and false 0; values of other files as they are."""
     if not pa.types.is_string(values.type) or not chunk.from_csv:
         return values
@@ -148,7 +145,7 @@ def _is_number(text: str | None) -> bool:
     return True
 
 
-def weights_of(chunk: "Chunk", column: str) -> np.ndarray:
+def weights_of(chunk: Chunk, column: str) -> np.ndarray:
     """The weight as float32, checked."""
     values = chunk.table.column(column).combine_chunks()
     remedy = "weights must be finite numbers above 0"

@@ -11,10 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from c2al.data.chunks import Chunk
 from c2al.data.column_facts import ColumnFacts, count_columns, moment_of
 from c2al.data.draws import uniform as uniform
 from c2al.data.inference import is_epoch, require
-from c2al.data.raw_files import Chunk, RawFiles
+from c2al.data.raw_files import RawFiles
 from c2al.data.raw_values import is_number, is_time
 from c2al.schema import SPLITS, DataError
 

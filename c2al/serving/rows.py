@@ -8,10 +8,11 @@ import fsspec
 import numpy as np
 import pyarrow as pa
 
+from c2al.data.chunks import Chunk
 from c2al.data.columns import Column, pick, stored_columns
 from c2al.data.csv_format import CsvFormat
 from c2al.data.inference import require
-from c2al.data.raw_files import Chunk, RawFiles
+from c2al.data.raw_files import RawFiles
 from c2al.data.raw_values import labels_of, texts_of, weights_of
 from c2al.data.row_groups import OpenFiles, SplitFiles
 from c2al.data.vocabulary import unit_ids
