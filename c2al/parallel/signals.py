@@ -17,6 +17,7 @@ from c2al.parallel.parent import end_with, expected
 
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h: start again with resume=true
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # Slurm sends the second before it takes the nodes away
+ORPHANED = signal.SIGUSR2  # from the kernel at the parent's end; nobody else sends it, so that it says who ended
 REPEATED_S = 3.0  # a process group and torchrun both pass on one SIGTERM: only a later one is a second one
 BLOCKED_S = 1.0  # for Python to leave what it is in; C++ that waits for other ranks does not
 BEYOND_S = 15.0  # past that, when the system ends a process that does not end itself
@@ -62,9 +63,11 @@ class StopSignal:
         for each in SIGNALS:
             signal.signal(each, self._leave)
         self._parent = expected()
+        if self._parent is not None:
+            signal.signal(ORPHANED, self._leave)
         threading.Thread(target=self._watch, args=(reader,), name="signals", daemon=True).start()
         if self._parent is not None:
-            end_with(self._parent, signal.SIGTERM)  # if it is dead already, the thread finds that
+            end_with(self._parent, ORPHANED)  # if it is dead already, the thread finds that
 
     def _leave(self, number: int, frame: FrameType | None) -> None:
         """In the main thread, between two instructions of Python."""
@@ -79,12 +82,15 @@ class StopSignal:
             self.received = name
 
     def _watch(self, reader: int) -> None:
+        heard = False  # the first may be read late here, on a busy machine: it is no second one
         while True:
             ready, _, _ = select.select([reader], [], [], 0.5)
             for number in os.read(reader, 64) if ready else b"":
-                if number == signal.SIGTERM and self.received and time.monotonic() > self._first_s + REPEATED_S:
+                late = heard and self.received is not None and time.monotonic() > self._first_s + REPEATED_S
+                if number == signal.SIGTERM and late:
                     end_now(STOPPED, "stopped at once by a second SIGTERM")
-                if number in SIGNALS:
+                heard = heard or number in (*SIGNALS, ORPHANED)
+                if number in (*SIGNALS, ORPHANED):
                     self._take(self._name_of(number))
             if self._parent is not None and os.getppid() != self._parent:
                 self._orphaned()
@@ -96,16 +102,16 @@ class StopSignal:
                 end_now(STOPPED, f"stopped by {self.received}")
 
     def _orphaned(self) -> None:
-        first, name = self.received is None, self._name_of(signal.SIGTERM)
+        first, name = self.received is None, self._name_of(ORPHANED)
         self._parent = None
         self.end_anyway(GRACE_S + BEYOND_S)
         self._ends_s = time.monotonic() + GRACE_S
         self._take(name)
         if first:  # else the kernel has sent it, or another
-            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(ORPHANED)
 
     def _name_of(self, number: int) -> str:
-        if number == signal.SIGTERM and self._parent is not None and os.getppid() != self._parent:
+        if number == ORPHANED:
             return f"the end of its parent (pid {self._parent or 'unknown'})"
         return signal.Signals(number).name
 

@@ -36,14 +36,14 @@ def after(process, *signals, pause_s=0.0):
     for each in signals:
         process.send_signal(each)
         time.sleep(pause_s)
-    said = process.communicate(timeout=20)
+    said = process.communicate(timeout=runs.PATIENT_S)
     return process.returncode, *said
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_before_the_first_step_the_process_leaves_at_once(number):
     """By an exception, so that what is open is closed."""
-    rest = "try:\n    say_up()\n    time.sleep(30)\nexcept Stopped as stopped:\n    print(stopped)\n    raise"
+    rest = "try:\n    say_up()\n    time.sleep(3000)\nexcept Stopped as stopped:\n    print(stopped)\n    raise"
     status, out, _ = after(started(rest), number)
     assert (status, out) == (75, f"stopped by {number.name}\n")
 
@@ -66,7 +66,7 @@ def test_between_steps_the_program_looks_for_itself():
 
 
 def test_two_at_once_are_one_and_a_later_one_ends_it():
-    rest = POLITE + "time.sleep(5)"
+    rest = POLITE + "time.sleep(3000)"
     status, out, _ = after(started(POLITE + "time.sleep(0.5)", graceful=True), signal.SIGTERM, signal.SIGTERM)
     assert (status, out) == (0, "SIGTERM\n")
     status, out, error = after(started(rest, graceful=True), signal.SIGTERM, signal.SIGTERM, pause_s=3.2)
