@@ -5,6 +5,7 @@ outputs/multirun/<time>/  0.json  0.txt  1.json  1.txt …      .submitit/ where
 
 import json
 import os
+import signal
 import sys
 import time
 import traceback
@@ -14,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from c2al.parallel.endings import failure
+from c2al.parallel.parent import end_with
 
 
 @dataclass
@@ -46,6 +48,8 @@ class Job:
         ``blame`` finds the input's fault behind an error. ``apart`` puts what it prints into ``<number>.txt``: several
         jobs at once would be mixed on the terminal.
         """
+        if apart:
+            end_with(os.getppid(), signal.SIGTERM)  # no job outlives the process that the launcher keeps it in
         self.write(sweep)
         with _printing_to(Path(sweep, f"{self.number}.txt")) if apart else nullcontext():
             try:

@@ -16,10 +16,18 @@ STUCK = (
     "signal.sigwait([signal.SIGUSR2])"
 )
 
+JOB = (
+    "import signal, sys\nfrom c2al.sweep import Job\nready = sys.stdout\n"
+    "def stuck():\n    print('ready True 0', file=ready, flush=True)\n    signal.sigwait([signal.SIGUSR2])\n"
+    "Job(0, 'seed=0', '').run(stuck, sweep=sys.argv[1], blame=lambda error: None, apart=True)"
+)
 
-def test_the_kernel_ends_a_stuck_process_with_its_parent():
+
+@pytest.mark.parametrize("program", [STUCK, JOB], ids=["a process", "a job of a sweep"])
+def test_the_kernel_ends_a_stuck_process_with_its_parent(program, tmp_path):
     starts = (
-        f"import signal, subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {STUCK!r}], stdout=sys.stdout)\n"
+        "import signal, subprocess, sys\n"
+        f"subprocess.Popen([sys.executable, '-c', {program!r}, {str(tmp_path)!r}], stdout=sys.stdout)\n"
         "signal.sigwait([signal.SIGUSR2])"
     )
     process = subprocess.Popen(
