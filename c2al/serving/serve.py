@@ -45,8 +45,8 @@ MODEL_ENDS_S = 2.0  # after the last answer
 
 
 def run(config: Mapping[str, Any]) -> int:
-    """The verb."""
-    return serve(Settings.of(config))
+    """Serve, and end the process: nothing is left to be saved, and torch takes seconds of a busy machine to tear down."""
+    end_now(serve(Settings.of(config)))
 
 
 def serve(settings: Settings, open_model: "Callable[[], Artefact] | None" = None) -> int:

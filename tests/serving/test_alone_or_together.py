@@ -1,5 +1,6 @@
 """What one request is told is the same alone and beside any others, in any order: its status and every bit."""
 
+import decimal
 import json
 import random
 from dataclasses import asdict
@@ -10,11 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from c2al.schema import DenseColumn, Schema, SparseColumn
+from c2al.schema import DataError, DenseColumn, Schema, SparseColumn
 from c2al.serving.bodies import ARROW, JSON, Asked
 from c2al.serving.gauges import Gauges
 from c2al.serving.inputs import Inputs
 from c2al.serving.loaded import Loaded
+from c2al.serving.refusals import RefusalError
 from c2al.serving.service_settings import Settings
 from tests.serving.fake_model import FakeArtefact
 from tests.serving.http_client import stream
@@ -195,6 +197,39 @@ def test_json_and_arrow_agree_on_what_both_take(prepared):
                 for bag, values in arrow.bags.items():
                     np.testing.assert_array_equal(found.rows(0, 1).bags[bag].values_V, values.values_V)
     assert both > 50
+
+
+ARROW_COLUMNS = [
+    *(pa.array([1], kind) for kind in (pa.int8(), pa.uint8(), pa.int32(), pa.uint64(), pa.float32(), pa.float64())),
+    *(pa.array([2**64 - 1], pa.uint64()), pa.array([-(2**63)]), pa.array([float("nan")]), pa.array([float("inf")])),
+    *(pa.array(["17"]), pa.array(["x"], pa.large_string()), pa.array([""]), pa.array([True]), pa.nulls(1)),
+    *(pa.array([decimal.Decimal("1.5")]), pa.array([decimal.Decimal(7)], pa.decimal256(40, 2))),
+    *(pa.array([1767598200], kind) for kind in (pa.timestamp("s"), pa.timestamp("ns", "UTC"), pa.duration("s"))),
+    *(pa.array([2**62], pa.timestamp("s")), pa.array([-(2**62)], pa.timestamp("s", "Europe/Berlin"))),
+    *(pa.array([1], pa.timestamp("us", "no/zone")), pa.array([1], pa.date32()), pa.array([1], pa.time64("us"))),
+    *(pa.array(["17"]).dictionary_encode(), pa.array([17]).dictionary_encode(), pa.array([None, 1])[:1]),
+    *(pa.array([[1]]), pa.array([["a", None]]), pa.array([[]]), pa.array([None], pa.list_(pa.int64()))),
+    *(pa.array([[1.5]], pa.large_list(pa.float32())), pa.array([[True]]), pa.array([[[1]]]), pa.array([{"a": 1}])),
+    *(pa.array([b"a"]), pa.array(["a"], pa.string_view()), pa.array([[1, 2]], pa.list_(pa.int64(), 2))),
+    pa.array([[1767598200]], pa.list_(pa.timestamp("s"))),
+]
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+def test_any_type_of_arrow_has_an_answer(prepared):
+    """Rows or a refusal, and the same beside all others."""
+    loaded = model({})
+    good = pa.Table.from_pylist([PREPARED if prepared else GOOD])
+    bodies: list[Body] = []
+    for name in good.column_names:
+        place = good.column_names.index(name)
+        for column in ARROW_COLUMNS:
+            bodies.append((ARROW, Asked(prepared=prepared), stream(good.set_column(place, name, column))))
+    together, _ = read(loaded, bodies)
+    unexpected = [each for each in together if not isinstance(each, Inputs | DataError | RefusalError)]
+    assert not unexpected, unexpected[0]
+    for body, found in random.Random(3).sample(list(zip(bodies, together, strict=True)), 60):
+        same(found, outcome(loaded, body))
 
 
 def test_a_row_is_the_same_in_any_request():

@@ -3,7 +3,8 @@ import pyarrow as pa
 import pytest
 
 from c2al.schema import DataError
-from c2al.serving.arrow_stream import stream_of, table_of
+from c2al.serving.arrow_stream import MOST_MESSAGES, stream_of, table_of
+from c2al.serving.bodies import MOST_COLUMNS
 from c2al.serving.refusals import RefusalError
 
 MIB = 2**20
@@ -140,3 +141,15 @@ def test_a_column_that_stands_twice():
     table = pa.Table.from_arrays([pa.array([1]), pa.array([2])], ["a", "a"])
     with pytest.raises(DataError, match=r"two columns of one name.*column a"):
         read(stream(table))
+
+
+def test_columns_and_batches_are_counted():
+    many = pa.Table.from_arrays([pa.array([1])] * (MOST_COLUMNS + 1), [f"c{i}" for i in range(MOST_COLUMNS + 1)])
+    assert refused(stream(many), most_bytes=64 * MIB) == (413, "too many columns")
+    batch = pa.record_batch({"n": pa.array([], pa.int8())})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        for _ in range(MOST_MESSAGES + 2):
+            writer.write_batch(batch)
+    status, problem = refused(bytes(sink.getvalue()), most_bytes=64 * MIB)
+    assert (status, "batches" in problem) == (400, True)
