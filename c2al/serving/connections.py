@@ -20,11 +20,13 @@ from c2al.serving.refusals import RefusalError
 from c2al.serving.service_settings import ConnectionLimits
 
 LOG = logging.getLogger("c2al.serving")
+UVICORN_LOG = logging.getLogger("c2al.serving.uvicorn")  # without its warnings, a line for each bad request
+UVICORN_LOG.setLevel(logging.ERROR)
 PIECE_BYTES = 65_536  # given to the parser at once; what a head holds is counted after each
 MOST_HEADERS = 100
 MOST_PIPELINED = 16  # requests of one connection that wait for the one before them
 DISCARD_S = 5.0  # for the rest of a body that was answered before its end
-LINGER_S = 2.0  # for a client to read why it is closed, while what it sends is discarded
+LINGER_S, LINGER_BYTES = 2.0, 32 * 2**20  # for a client to read why it is closed, while what it sends is discarded
 LAST_REQUEST_S = 0.5  # at the stop: for a request that is on its way over an idle connection
 BODY_HEADERS = (b"content-length", b"transfer-encoding")
 HEAD, BODY, WHOLE = "head", "body", "whole"  # what of the newest request has come so far
@@ -80,7 +82,8 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first head."""
         super().connection_made(transport)
-        self._limits = self.every.limits
+        self._limits, self.logger = self.every.limits, UVICORN_LOG
+        self._discarded = 0
         self._timer: asyncio.TimerHandle | None = None
         self._send_timer: asyncio.TimerHandle | None = None
         self._fault: RefusalError | None = None  # of what a callback of the parser refuses
@@ -106,6 +109,10 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Give the parser one piece after another, and count."""
+        if self._ends:
+            self._discarded += len(data)
+            if self._discarded > LINGER_BYTES:
+                self.transport.abort()
         for start in range(0, len(data), PIECE_BYTES):
             if self._ends or self.transport.is_closing():
                 return

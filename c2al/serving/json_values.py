@@ -35,8 +35,9 @@ MILLISECONDS = 10**11  # a larger number of a time is in milliseconds, as c2al.d
 class Kind:
     """What a column takes, in lists where it is a ``bag``.
 
-    ``values``: "numbers" (float64), "texts" (what counts is a value's text), "times" (texts or seconds since 1970),
-    "ids" (raw values that are the ids themselves: whole numbers, or their texts) or "prepared" (whole numbers).
+    ``values``: "numbers" (float64), "float32" (numbers that float32 holds), "texts" (what counts is a value's text),
+    "times" (texts or seconds since 1970), "ids" (raw values that are the ids themselves: whole numbers, or their texts)
+    or "prepared" (whole numbers).
     ``raw_type``: the type that the raw values had in training, in Arrow's words.
     """
 
@@ -117,6 +118,15 @@ def _numbers(column: _Column) -> pa.Array:
         return pa.array([None if each is None else float(each) for each in column.values], pa.float64())
     except OverflowError:
         column.refuse_first(lambda each: type(each) is int and abs(each) >= 2**1024 - 2**970, "give a smaller number")
+
+
+def _float32(column: _Column) -> pa.Array:
+    """Normalized numbers, as the model reads them: beyond float32 they would be infinite, and be taken for null."""
+    found = _numbers(column)
+    most = float(np.finfo(np.float32).max)
+    if any(each is not None and abs(each) > most for each in column.values):
+        column.refuse_first(lambda each: each is not None and abs(each) > most, "give a smaller number")
+    return found
 
 
 def _texts(column: _Column) -> pa.Array:
@@ -254,6 +264,6 @@ def _in_utc(text: str) -> datetime:
 
 Maker = Callable[[_Column], pa.Array]
 MAKERS: dict[str, Maker] = {
-    **{"numbers": _numbers, "texts": _texts, "times": _times},
+    **{"numbers": _numbers, "float32": _float32, "texts": _texts, "times": _times},
     **{"ids": _ids, "prepared": _prepared},
 }

@@ -60,7 +60,7 @@ class Loaded:
 
     def _kinds_of(self, prepared: bool) -> dict[str, Kind]:
         encoder = self._encoders[prepared]
-        kinds = {column.name: Kind("numbers") for column in encoder.dense}
+        kinds = {column.name: Kind("float32" if prepared else "numbers") for column in encoder.dense}
         for column in sorted((*encoder.single, *encoder.bags), key=lambda each: each.part == ""):
             kinds.setdefault(column.name if prepared else column.raw, kind_of(column, prepared=prepared))
         return {name: kinds[name] for name in encoder.columns}

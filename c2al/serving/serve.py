@@ -45,7 +45,7 @@ MODEL_ENDS_S = 2.0  # after the last answer
 
 
 def run(config: Mapping[str, Any]) -> int:
-    """Serve, and end the process: nothing is left to be saved, and torch takes seconds of a busy machine to tear down."""
+    """Serve, and end the process: nothing is left to be saved, and Python takes seconds to tear torch down."""
     end_now(serve(Settings.of(config)))
 
 

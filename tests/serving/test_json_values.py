@@ -20,6 +20,19 @@ TABLE: dict[Kind, tuple[pa.DataType, list[tuple[Any, Any]]]] = {
             *[("1", BAD), ([1], BAD), ({}, BAD), (1e999, BAD), (-1e999, BAD), (10**400, BAD), (-(10**4000), BAD)],
         ],
     ),
+    Kind("float32"): (
+        pa.float64(),
+        [
+            (1, 1.0),
+            (3.4e38, 3.4e38),
+            (None, None),
+            (True, 1.0),
+            (3.5e38, BAD),
+            (-1e39, BAD),
+            (1e999, BAD),
+            (10**39, BAD),
+        ],
+    ),
     Kind("texts"): (
         pa.string(),
         [
