@@ -135,13 +135,20 @@ def plan(config: Any) -> int:
 
 
 def checkpoint(words: Sequence[str]) -> int:
-    """``show DIR``: what the checkpoints of a run hold, the newest in full. Exit status 2 where none is whole."""
+    """``show DIR``: what the checkpoints of a run hold, the newest in full. Exit status 2 where none is whole.
+
+    All files are read, to be held against their digests, but for ``verify=false``.
+    """
     from c2al.training.show_checkpoint import listing, look
 
-    if len(words) != 2 or words[0] != "show":
-        remedy = "c2al checkpoint show DIR: a run's folder, its checkpoints, one of them, or a URL of these"
+    options = [word for word in words if word.startswith("verify=")]
+    rest = [word for word in words if word not in options]
+    if len(rest) != 2 or rest[0] != "show" or not set(options) <= {"verify=true", "verify=false"}:
+        remedy = (
+            "c2al checkpoint show DIR [verify=false]: a run's folder, its checkpoints, one of them, or a URL of these"
+        )
         raise DataError("no such command", value=" ".join(["checkpoint", *words]), remedy=remedy)
-    found = look(words[1])
+    found = look(rest[1], verify="verify=false" not in options)
     Console().print(listing(found))
     return 0 if any(not each["fault"] for each in found) else 2
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner, DefaultSavePlanner
 from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, Metadata, MetadataIndex, TensorProperties
-from torch.distributed.checkpoint.planner import TensorWriteData, WriteItem, WriteItemType
+from torch.distributed.checkpoint.planner import ReadItem, TensorWriteData, WriteItem, WriteItemType
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,10 @@ class LoadPlanner(DefaultLoadPlanner):
     ) -> None:
         """DCP's own would look for tensors on the meta device, and make None of all that is no tensor."""
         self.state_dict, self.metadata, self.is_coordinator = state_dict, metadata, is_coordinator
+
+    def load_bytes(self, read_item: ReadItem, value: Any) -> None:
+        """Refuse: DCP's own would unpickle, which can run any code, and c2al saves nothing but tensors."""
+        raise ValueError(f"{read_item.dest_index.fqn} is no tensor in the checkpoint: only pickle could read it")
 
     def lookup_tensor(self, index: MetadataIndex) -> torch.Tensor:
         """What a read item goes into."""

@@ -5,8 +5,6 @@ thread of rank 0 adds ``progress.json`` when all ranks have written: until then 
 """
 
 import logging
-import sys
-import textwrap
 import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,7 +15,6 @@ from typing import Any
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import nn
-from torch.distributed.checkpoint._fsspec_filesystem import FsspecReader, FsspecWriter
 from torch.distributed.checkpoint.api import CheckpointException
 
 from c2al.parallel.lost import is_communication
@@ -29,9 +26,11 @@ from c2al.parallel.rectangles import LoadPlanner, SavePlanner, copied
 from c2al.parallel.signals import Stopped
 from c2al.parallel.state import State, fill_lazy_state, moments, weights
 from c2al.schema import DataError
-from c2al.training import contents, randomness
+from c2al.training import checkpoint_files, contents, randomness
 from c2al.training.averaging import WeightAverage
+from c2al.training.checkpoint_faults import NO_DIGESTS, tell, unwrapped
 from c2al.training.checkpoint_store import Store
+from c2al.training.progress_file import checked
 
 log = logging.getLogger(__name__)
 
@@ -107,15 +106,21 @@ class Checkpoints:
                 self.store.begin(step)
             except Exception as found:  # the other ranks are in DCP already, and must not wait there
                 error = found
-        path = self.store.where_written(step)
-        writer = FsspecWriter(path) if self.store.is_url else dcp.FileSystemWriter(path)
+        writer = checkpoint_files.writer(self.store.where_written(step), is_url=self.store.is_url)
         dcp.save(state, storage_writer=writer, planner=SavePlanner(), process_group=self._group)
+        digests = self._gathered(checkpoint_files.digests_of(writer))
         if error is not None:
             raise error
         if self.ranks.is_first:
-            self.store.finish(step, progress)
+            self.store.finish(step, progress, digests)
             self.store.keep(self.keep, protect=[protect])
             log.info("%s: written in %.3f s", self.store.where(step), time.perf_counter() - started)
+
+    def _gathered(self, own: dict[str, str]) -> dict[str, str]:
+        """On rank 0, the digests of all ranks' files: each has hashed what it wrote. Collective, in the threads."""
+        found: list[Any] | None = [None] * self.ranks.world_size if self.ranks.is_first else None
+        dist.gather_object(own, found, dst=0, group=self._group)
+        return {name: digest for each in found or [] for name, digest in each.items()}
 
     @property
     def failed(self) -> bool:
@@ -135,7 +140,7 @@ class Checkpoints:
             if isinstance(cause, Exception) and (is_communication(cause) or ran_out(cause)):
                 raise  # this rank's alone: the others wait for it in their writing
             error = DataError(
-                f"the checkpoint of step {self._last} could not be written: {self.store.full() or _unwrapped(cause)}",
+                f"the checkpoint of step {self._last} could not be written: {self.store.full() or unwrapped(cause)}",
                 file=self.store.where(self._last or 0),
                 remedy="free disk space, then go on with resume=true; the checkpoint before is whole",
             )
@@ -156,9 +161,9 @@ class Checkpoints:
     ) -> dict[str, Any] | None:
         """Restore the newest whole checkpoint, or that of a step; its progress, or None where there is none.
 
-        One that is damaged is passed over for the one before, set aside as ``….damaged``, and the user told. What does
-        not fit is a DataError, but for the states that ``without`` allows to leave. ``only_weights`` (of the model, or
-        its average) touches no optimizer and leaves the folder as it is.
+        One that is damaged is passed over for the one before, set aside as ``….damaged``, and the user told; one that
+        ``step`` asks for is refused. What does not fit is a DataError, but for the states that ``without`` allows to
+        leave. ``only_weights`` (of the model, or its average) touches no optimizer and leaves the folder as it is.
         """
         found, unfinished = self._listed()
         if step is not None:
@@ -176,11 +181,12 @@ class Checkpoints:
             causes[each] = cause
         if not causes:
             return None
-        error = DataError(
-            f"no checkpoint can be read: {next(iter(causes.values()))}",
-            file=self.store.where(found[-1]),
-            remedy="start anew with overwrite=true",
-        )
+        last = next(iter(causes.values()))
+        problem = f"no checkpoint can be read: {last}" if step is None else f"the checkpoint is damaged: {last}"
+        remedy = "start anew with overwrite=true, or put back its files from a copy"
+        if step is not None or only_weights:
+            remedy = "put back its files from a copy, or name another one by step=…; c2al checkpoint show lists them"
+        error = DataError(problem, file=self.store.where(found[-1]), remedy=remedy)
         agree(error)
         raise error
 
@@ -205,6 +211,11 @@ class Checkpoints:
         progress, cause = broadcast(self._described(step) if self.ranks.is_first else None)
         if cause:
             return None, cause
+        files = progress.pop("files")
+        if any(causes := gather(self._damage(step, {"files": files, "sha256": progress.get("sha256", {})}))):
+            return None, next(each for each in causes if each)
+        if progress.pop("sha256", None) is None and self.ranks.is_first:
+            tell(f"checkpoint {self.store.where(step)} {NO_DIGESTS}")
         said = progress.pop("contents")
         if not only_weights and any(name.startswith("dense_optim.") for name in said["sizes"]):
             fill_lazy_state(self.optimizers)
@@ -214,7 +225,8 @@ class Checkpoints:
         state = {name: value for name, value in state.items() if name in fit.names}
         alike = not only_weights and said["world_size"] == self.ranks.world_size
         rng = {name: value for name, value in randomness.capture().items() if alike and name in said["rng"]}
-        cause = self._load_into(state | {f"rng.{self.ranks.rank}.{name}": value for name, value in rng.items()}, file)
+        state |= {f"rng.{self.ranks.rank}.{name}": value for name, value in rng.items()}
+        cause = self._load_into(state, file, files)
         if any(causes := gather(cause)):
             return None, next(each for each in causes if each)
         if not only_weights:
@@ -227,24 +239,33 @@ class Checkpoints:
             tell(f"going on from {file} without its {' and '.join(sorted(fit.dropped))}, as resume_without says")
         return progress, ""
 
-    def _load_into(self, state: State, file: str) -> str:
+    def _damage(self, step: int, found: dict[str, Any]) -> str:
+        """What is wrong with this rank's share of the files: together the ranks read all of them once."""
+        by_size = sorted(found["files"], key=lambda name: (-found["files"][name], name))
+        try:
+            return self.store.damage(step, found, by_size[self.ranks.rank :: self.ranks.world_size])
+        except Exception as error:  # each file system has its own
+            return unwrapped(error)
+
+    def _load_into(self, state: State, file: str, files: dict[str, int]) -> str:
         """Fill tensors in place; the cause why they could not be, if so. Collective."""
         try:
-            reader = FsspecReader(file) if self.store.is_url else dcp.FileSystemReader(file)
+            reader = checkpoint_files.reader(file, files, is_url=self.store.is_url)
             dcp.load(state, storage_reader=reader, planner=LoadPlanner(), process_group=self._group)
         except (Exception, CheckpointException) as error:
             if isinstance(error, Exception) and is_communication(error):
                 raise
-            return _unwrapped(error)
+            return unwrapped(error)
         return ""
 
     def _described(self, step: int) -> tuple[dict[str, Any], str]:
         try:
-            found = self.store.read(step)
-            found.pop("files")
+            found = checked(self.store.read(step))
+            if strangers := self.store.strangers(step, found):
+                tell(f"{self.store.where(step)} holds files that are none of the checkpoint's: {', '.join(strangers)}")
             return found, ""
         except Exception as error:  # whatever half a file makes json and the file system say
-            return {}, str(error) if isinstance(error, ValueError) else _unwrapped(error)
+            return {}, str(error) if isinstance(error, ValueError) else unwrapped(error)
 
     def _tell(self, causes: dict[int, str], unfinished: list[int], loaded: int, *, aside: bool) -> None:
         """What was passed over, on rank 0; what is damaged goes out of the way of the next one of its step."""
@@ -270,17 +291,3 @@ class Checkpoints:
 
     def _moments(self) -> State:
         return moments(self.optimizers, self.placements)
-
-
-def tell(message: str) -> None:
-    """In the log, and on the console."""
-    log.warning(message)
-    print(f"c2al: {message}", file=sys.stderr, flush=True)
-
-
-def _unwrapped(error: BaseException) -> str:
-    """The cause that ``str(CheckpointException)`` buries, in one short line."""
-    causes = [repr(error)]
-    if isinstance(error, CheckpointException):
-        causes = [f"rank {rank}: {cause[0]!r}" for rank, cause in error.failures.items()]
-    return textwrap.shorten("; ".join(causes), 300, placeholder=" …")

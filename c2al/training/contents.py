@@ -10,8 +10,7 @@ from c2al.parallel.plan import MOMENT_BYTES, Placement
 from c2al.parallel.rectangles import Value
 from c2al.parallel.state import sizes
 from c2al.schema import DataError
-
-FORMAT = 2
+from c2al.training.progress_file import FORMAT
 
 
 def describe(

@@ -9,6 +9,7 @@ from c2al.parallel import ranks as process_group
 from c2al.parallel.lost import Watch
 from c2al.schema import DataError
 from c2al.training import build
+from c2al.training.checkpoint_faults import tell
 from c2al.training.evaluate import evaluate_splits
 from c2al.training.run_folder import RunFolder
 from c2al.training.saved_run import config_of
@@ -34,8 +35,21 @@ def loaded_run(
         if progress is None:
             raise DataError("the run has no complete checkpoint", file=run, remedy="train it, or resume=true")
         if step is None and config.training.early_stopping and progress["best_step"] is not None:
-            training.checkpoints.load(progress["best_step"], only_weights=True)  # what the report is of
+            _load_best(training, progress)
         yield training, folder
+
+
+def _load_best(training: Training, newest: dict[str, Any]) -> None:
+    """Load the weights that the report is of; where they are damaged, the newest stay, and that is said. Collective."""
+    best = newest["best_step"]
+    try:
+        training.checkpoints.load(best, only_weights=True)
+    except DataError as error:
+        if training.checkpoints.load(newest["step"], only_weights=True) is None:
+            raise
+        if training.ranks.is_first:
+            passed = f"the best checkpoint, of step {best}, is passed over for that of step {newest['step']}"
+            tell(f"{passed}: {error.problem}")
 
 
 def evaluate_run(

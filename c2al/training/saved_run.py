@@ -14,12 +14,15 @@ from typing import Any
 import torch
 import torch.distributed.checkpoint as dcp
 from omegaconf import DictConfig, OmegaConf
-from torch.distributed.checkpoint._fsspec_filesystem import FsspecReader
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from c2al.parallel.rectangles import LoadPlanner, Rectangles
 from c2al.schema import DataError, Schema
+from c2al.training import checkpoint_files
+from c2al.training.checkpoint_faults import NO_DIGESTS, tell, unwrapped
 from c2al.training.checkpoint_store import Store
+from c2al.training.progress_file import checked
 
 RANKER = "dense.ranker."
 
@@ -42,11 +45,8 @@ class SavedRun:
         self.schema = Schema.load(self.config.data.path)
         options = self.config.training
         self._store = Store(options.checkpoints or f"{run}/checkpoints")
-        self.step, self.progress = self._choose(step, best=bool(options.early_stopping))
         self._average = "average." if options.average else ""
-        place = self._store.where(self.step)
-        self._reader = FsspecReader(place) if self._store.is_url else dcp.FileSystemReader(place)
-        self._saved = self._reader.read_metadata().state_dict_metadata
+        self.step, self.progress = self._choose(step, best=bool(options.early_stopping))
 
     def dense(self) -> dict[str, torch.Tensor]:
         """Parameters and buffers of the model but for its tables, by their names in the ``Ranker``."""
@@ -97,26 +97,62 @@ class SavedRun:
     def _load(self, state: dict[str, Any]) -> None:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # as is meant here
-            dcp.load(state, storage_reader=self._reader, planner=LoadPlanner(), no_dist=True)
+            try:
+                dcp.load(state, storage_reader=self._reader, planner=LoadPlanner(), no_dist=True)
+            except (Exception, CheckpointException) as error:  # of the reader, the file system or the zip files within
+                raise DataError(
+                    f"the checkpoint is damaged: {unwrapped(error)}",
+                    file=self._store.where(self.step),
+                    remedy="name another by step=…; c2al checkpoint show lists them",
+                ) from None
 
     def _choose(self, step: int | None, *, best: bool) -> tuple[int, dict[str, Any]]:
-        whole = self._store.steps()
-        if not whole or (step is not None and step not in whole):
-            remedy = f"step={', '.join(map(str, whole))}" if whole else "train it, or resume=true"
-            problem = "no checkpoint of that step" if whole else "the run has no complete checkpoint"
+        """Open the step asked for, or the one that the report is of; where that is damaged, the newest whole one."""
+        there = self._store.steps()
+        if not there or (step is not None and step not in there):
+            remedy = f"step={', '.join(map(str, there))}" if there else "train it, or resume=true"
+            problem = "no checkpoint of that step" if there else "the run has no complete checkpoint"
             raise DataError(problem, file=self._store.place, value=step, remedy=remedy)
-        chosen = whole[-1] if step is None else step
-        progress = self._read(chosen)
-        if step is None and best and progress["best_step"] is not None:
-            return progress["best_step"], self._read(progress["best_step"])
-        return chosen, progress
+        damaged: dict[int, DataError] = {}
+        wanted = [step] if step is not None else there[::-1]
+        while wanted:
+            each = wanted.pop(0)
+            try:
+                progress = self._open(each)
+            except DataError as error:
+                damaged[each] = error
+                continue
+            better = progress["best_step"]
+            if step is None and best and better is not None and better not in {each, *damaged}:
+                wanted, best = [better, each, *wanted], False
+                continue
+            for other, error in damaged.items():
+                tell(f"checkpoint {self._store.where(other)} is passed over for that of step {each}: {error.problem}")
+            return each, progress
+        raise next(iter(damaged.values()))
 
-    def _read(self, step: int) -> dict[str, Any]:
+    def _open(self, step: int) -> dict[str, Any]:
+        """Make ready to read the tensors of a step; its progress. DataError where a file is not as it was written."""
+        place = self._store.where(step)
         try:
-            return self._store.read(step)
+            progress = checked(self._store.read(step))
+            if cause := self._store.damage(step, progress):
+                raise ValueError(cause)
+            self._reader = checkpoint_files.reader(place, progress["files"], is_url=self._store.is_url)
+            self._saved = self._reader.read_metadata().state_dict_metadata
+            sizes = progress["contents"]["sizes"]
+            if other := [
+                name for name, each in self._saved.items() if list(each.size) != sizes.get(name, [*each.size])
+            ]:
+                raise ValueError(f"progress.json and .metadata have other sizes of {other[0]}")
         except (ValueError, OSError) as error:
             raise DataError(
                 f"the checkpoint is damaged: {error}",
-                file=self._store.where(step),
+                file=place,
                 remedy="name another by step=…; c2al checkpoint show lists them",
             ) from None
+        if "sha256" not in progress:
+            tell(f"checkpoint {place} {NO_DIGESTS}")
+        if strangers := self._store.strangers(step, progress):
+            tell(f"{place} holds files that are none of the checkpoint's: {', '.join(strangers)}")
+        return progress

@@ -1,4 +1,7 @@
-"""``c2al checkpoint show``: what checkpoints say of themselves, in JSON; nothing is unpickled, no model is built."""
+"""``c2al checkpoint show``: what checkpoints say of themselves, in JSON; nothing is unpickled, no model is built.
+
+Their files are read once, to be held against their digests: whoever looks wants to know what can be loaded.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
@@ -10,13 +13,16 @@ from rich.table import Table
 
 from c2al.parallel.plan import span
 from c2al.schema import DataError
+from c2al.training.checkpoint_faults import NO_DIGESTS
 from c2al.training.checkpoint_store import DAMAGED, PARTIAL, Store
+from c2al.training.progress_file import checked
 
 
-def look(place: str) -> list[dict[str, Any]]:
+def look(place: str, *, verify: bool = True) -> list[dict[str, Any]]:
     """The checkpoints of a run's folder, of its ``checkpoints`` folder, or the one that is named; oldest first.
 
-    Each is its ``progress.json`` with ``step``, ``where`` and ``fault``, which is empty where it is whole.
+    Each is its ``progress.json`` with ``step``, ``where``, ``fault``, which is empty where it is whole, and ``remark``.
+    Without ``verify``, the files' contents are not read: only names and sizes are looked at.
     """
     place = place.rstrip("/")
     name = PurePosixPath(place).name
@@ -27,10 +33,10 @@ def look(place: str) -> list[dict[str, Any]]:
             raise DataError("no checkpoint there", file=place, remedy="name a folder that is there")
         if name.endswith((PARTIAL, DAMAGED)):
             return [{"step": int(step), "where": place, "fault": f"set aside or unfinished: {name}"}]
-        return [_described(store, int(step))]
+        return [_described(store, int(step), verify)]
     found: list[dict[str, Any]] = []
     for store in (Store(f"{place}/checkpoints"), Store(place)):
-        whole = [_described(store, step) for step in store.steps()]
+        whole = [_described(store, step, verify) for step in store.steps()]
         under_way = [{"step": step, "where": store.where(step), "fault": "not finished"} for step in store.unfinished()]
         found = found or sorted([*whole, *under_way], key=lambda each: each["step"])
     if not found:
@@ -38,20 +44,29 @@ def look(place: str) -> list[dict[str, Any]]:
     return found
 
 
-def _described(store: Store, step: int) -> dict[str, Any]:
-    here = {"step": step, "where": store.where(step)}
+def _described(store: Store, step: int, verify: bool) -> dict[str, Any]:
+    here: dict[str, Any] = {"step": step, "where": store.where(step), "remark": ""}
     try:
-        found = store.describe(step)
-        return found | here | {"fault": store.fault(step, found)}
+        found = checked(store.describe(step))
+        fault = store.fault(step, found) or (store.damage(step, found) if verify else "")
+        remarks = [] if "sha256" in found else [NO_DIGESTS]
+        if strangers := store.strangers(step, found):
+            remarks.append(f"holds files that are none of its own: {', '.join(strangers)}")
+        return found | here | {"fault": fault, "remark": "; ".join(remarks)}
     except (OSError, ValueError) as error:
         return here | {"fault": str(error)}
 
 
 def listing(found: Sequence[Mapping[str, Any]]) -> Group:
     """A line for each checkpoint; the newest that says something, in full."""
-    lines = [f"step {each['step']:,}: {each['where']}: {each['fault'] or 'whole'}" for each in found]
+    lines = [f"step {each['step']:,}: {each['where']}: {_state(each)}" for each in found]
     full = next((each for each in reversed(found) if "contents" in each), None)
     return Group(*lines, *(("", *_in_full(full)) if full is not None else ()))
+
+
+def _state(found: Mapping[str, Any]) -> str:
+    state = f"damaged: {found['fault']}" if found["fault"] and "files" in found else found["fault"] or "whole"
+    return f"{state}, but {found['remark']}" if found.get("remark") else state
 
 
 def _in_full(found: Mapping[str, Any]) -> list[Any]:

@@ -26,7 +26,8 @@ from c2al.training import build
 from c2al.training.auxiliaries import auxiliaries
 from c2al.training.averaging import WeightAverage
 from c2al.training.busy import BusyCores
-from c2al.training.checkpoint import Checkpoints, tell
+from c2al.training.checkpoint import Checkpoints
+from c2al.training.checkpoint_faults import tell
 from c2al.training.console import StepBar
 from c2al.training.evaluate import evaluate_splits
 from c2al.training.events import Snapshots, TrainLog, Validation

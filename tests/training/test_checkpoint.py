@@ -146,10 +146,10 @@ def test_a_save_that_fails_stops_the_run(tiny_rows, tmp_path, monkeypatch):
     """The checkpoint before is whole."""
     finish = Store.finish
 
-    def full(self, step, progress):
+    def full(self, step, progress, digests):
         if step == 16:
             raise OSError(errno.ENOSPC, "No space left on device")
-        finish(self, step, progress)
+        finish(self, step, progress, digests)
 
     monkeypatch.setattr(Store, "finish", full)
     with pytest.raises(DataError, match=r"step 16 could not be written: .*No space left .*free disk space"):

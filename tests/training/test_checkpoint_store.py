@@ -1,11 +1,14 @@
 """Folders and URLs of checkpoints: whole, or they do not count."""
 
+import hashlib
 import json
 
 import pytest
 
 from c2al.schema import DataError
-from c2al.training.checkpoint_store import Store
+from c2al.training.checkpoint_store import Store, _digest_of
+
+SHA256 = {"a.distcp": hashlib.sha256(b"12345").hexdigest()}
 
 
 @pytest.fixture(params=["folder", "file", "memory"])
@@ -36,7 +39,7 @@ def test_it_counts_when_it_is_finished(store):
     put(store, 20)
     put(store, 100)
     assert (store.steps(), store.unfinished()) == ([20, 100], [])
-    assert store.read(100) == {"step": 100, "files": {"a.distcp": 5}}
+    assert store.read(100) == {"step": 100, "files": {"a.distcp": 5}, "sha256": SHA256}
 
 
 def test_what_was_half_written_makes_room(store):
@@ -66,6 +69,76 @@ def test_a_file_that_is_not_as_it_was_written(store, file, content, cause):
     assert store.steps() == [8], "it seems whole until it is read"
     with pytest.raises(ValueError, match=cause):
         store.read(8)
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        ({"files": {"../a": 5}}, "cannot be one of a checkpoint's"),
+        ({"files": {"a.distcp": -1}}, "for the bytes of a.distcp"),
+        ({"files": {"a.distcp": "5"}}, "for the bytes of a.distcp"),
+        ({"files": ["a.distcp"]}, "names no files"),
+        ({"sha256": {}, "files": {"b": 1}}, "b is missing"),
+        ({"sha256": {"b": "0"}}, "has no digest of a.distcp, b"),
+        ({"step": 16}, "is that of step 16"),
+    ],
+)
+def test_a_progress_that_somebody_wrote_is_checked_as_well(store, change, cause):
+    """With the right digest: it guards against damage, not against a forger."""
+    put(store, 8)
+    found = store.describe(8) | change
+    write(store, f"{store.where(8)}/progress.json", json.dumps(found | {"digest": _digest_of(found)}).encode())
+    with pytest.raises(ValueError, match=cause):
+        store.read(8)
+
+
+def test_each_byte_of_a_file_counts(store):
+    put(store, 8)
+    found = store.read(8)
+    assert store.damage(8, found) == ""
+    write(store, f"{store.where(8)}/a.distcp", b"12344")
+    assert store.read(8) == found, "its size is right"
+    assert "a.distcp has the right size and other bytes" in store.damage(8, found)
+    assert store.damage(8, found, []) == "", "another rank's share"
+
+
+def test_progress_guards_itself(store):
+    put(store, 8)
+    path = f"{store.where(8)}/progress.json"
+    text = store.fs.cat_file(path)
+    write(store, path, text.replace(b'"step": 8', b'"step": 9'))
+    with pytest.raises(ValueError, match=r"not as it was written, by its own digest"):
+        store.read(8)
+    found = json.loads(text)
+    del found["digest"]
+    write(store, path, json.dumps(found).encode())
+    with pytest.raises(ValueError, match=r"its own digest is missing"):
+        store.read(8)
+    write(store, path, b"[" * 100_000)
+    with pytest.raises(ValueError, match=r"cut short or damaged"):
+        store.read(8)
+
+
+def test_what_is_older_has_no_digests_and_is_read(store):
+    put(store, 8)
+    write(store, f"{store.where(8)}/progress.json", b'{"step": 8, "files": {"a.distcp": 5}}')
+    found = store.read(8)
+    write(store, f"{store.where(8)}/a.distcp", b"54321")
+    assert store.damage(8, found) == ""
+
+
+def test_digests_given_are_not_made_again(store, monkeypatch):
+    store.begin(8)
+    write(store, f"{store.where_written(8)}/a.distcp", b"12345")
+    monkeypatch.setattr(store, "_sha256", lambda path: pytest.fail("read again"))
+    store.finish(8, {"step": 8}, SHA256)
+    assert store.read(8)["sha256"] == SHA256
+
+
+def test_a_strange_file_is_seen(store):
+    put(store, 8)
+    write(store, f"{store.where(8)}/stray", b"1")
+    assert store.strangers(8, store.read(8)) == ["stray"]
 
 
 def test_what_is_set_aside_is_out_of_the_way(store):

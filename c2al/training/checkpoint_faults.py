@@ -1,0 +1,25 @@
+"""What is said of checkpoints that could not be read or written, in one line."""
+
+import logging
+import sys
+import textwrap
+
+from torch.distributed.checkpoint.api import CheckpointException
+
+log = logging.getLogger(__name__)
+
+NO_DIGESTS = "has no digests, as of before 2026-11-26: only the sizes of its files are checked"
+
+
+def tell(message: str) -> None:
+    """Say something in the log and on the console."""
+    log.warning(message)
+    print(f"c2al: {message}", file=sys.stderr, flush=True)
+
+
+def unwrapped(error: BaseException) -> str:
+    """Return the cause that ``str(CheckpointException)`` buries, in one short line."""
+    causes = [repr(error)]
+    if isinstance(error, CheckpointException):
+        causes = [f"rank {rank}: {cause[0]!r}" for rank, cause in error.failures.items()]
+    return textwrap.shorten("; ".join(causes), 300, placeholder=" …")

@@ -1,0 +1,175 @@
+"""A config from a file: a stranger's words, read without running, fetching or unfolding anything.
+
+The YAML may hold plain values and ``${key}`` references to its own keys. Tags that make objects, resolvers such as
+``${oc.env:HOME}``, and what unfolds to far more than the file are refused. Two keys are the user's alone and not taken
+from a file: ``trusted_modules`` and ``overwrite``.
+"""
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from c2al.schema import DataError
+from c2al.training.trust import KEY, check_targets, modules_of
+
+MOST_BYTES = 2**19
+MOST_VALUES = 100_000  # after all aliases and references are unfolded
+PLAIN_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "seq", "map", "merge")}
+PLAIN_TAGS |= {"tag:yaml.org,2002:timestamp"}  # a date is read as its text
+REFERENCE = re.compile(r"\$\{\s*(\.*[\w-]+(?:\.[\w-]+|\[\w+\])*)\s*\}")
+REMEDY = "name the config.yaml of a run's folder, or fix the file"
+SECTIONS = ("data", "cohorts", "model", "method", "parallel", "training")
+
+
+def read(path: str | Path) -> DictConfig:
+    """Return the config in a file, as it stands there.
+
+    Raises:
+        DataError: There is no such file, it is no YAML mapping, or it holds more than plain values and references.
+    """
+    file = str(path)
+    try:
+        with open(path, "rb") as opened:
+            content = opened.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise DataError(f"no config there: {error.strerror}", file=file, remedy=REMEDY) from None
+    if len(content) > MOST_BYTES:
+        raise DataError(f"the config has more than {MOST_BYTES:,} bytes", file=file, remedy=REMEDY)
+    try:
+        text = content.decode("utf-8")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if node is not None:
+            _check_nodes(node, file)
+        config = OmegaConf.load(io.StringIO(text))
+        values = OmegaConf.to_container(config, resolve=False)
+        if isinstance(config, DictConfig):
+            _check_references(values, file)
+            OmegaConf.to_container(config, resolve=True)
+    except DataError:
+        raise
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise DataError(f"the config is no YAML: {_first_line(error)}", file=file, remedy=REMEDY) from None
+    except OmegaConfBaseException as error:
+        raise DataError(f"the config does not resolve: {_first_line(error)}", file=file, remedy=REMEDY) from None
+    if not isinstance(config, DictConfig):
+        raise DataError("not the config of a run: it lacks all keys", file=file, remedy=REMEDY)
+    return config
+
+
+def read_run(path: str | Path, *, trusted: Any = ()) -> DictConfig:
+    """Return the config of a run with the user's ``trusted_modules``, every ``_target_`` of which may be called.
+
+    Raises:
+        DataError: As ``read``; a part is missing; or it names code that is neither c2al's nor of ``trusted``.
+    """
+    config = with_user_keys(read(path), trusted=trusted)
+    check_sections(config, file=str(path))
+    check_targets(config, config[KEY], file=str(path))
+    return config
+
+
+def with_user_keys(config: DictConfig, *, trusted: Any = ()) -> DictConfig:
+    """Return the config with what only the user may say, and not the file: whom to trust, and what to delete."""
+    config[KEY] = modules_of(trusted)
+    config.overwrite = False
+    if isinstance(data := config.get("data"), DictConfig) and isinstance(data.get("prepare"), DictConfig):
+        data.prepare.pop("overwrite", None)
+    return config
+
+
+def check_sections(config: DictConfig, *, file: str) -> None:
+    """Raise a DataError where a part of a run's config is missing or is no mapping."""
+    for section in SECTIONS:
+        if not isinstance(config.get(section), DictConfig):
+            problem = f"not the config of a run: {section} is {'missing' if section not in config else 'no mapping'}"
+            raise DataError(problem, file=file, remedy=REMEDY)
+
+
+def _check_nodes(root: yaml.Node, file: str) -> None:
+    """Refuse tags that make objects, and aliases that unfold to more values than anybody writes."""
+    counted: dict[int, int] = {}
+    under_way: set[int] = set()
+
+    def count(node: yaml.Node) -> int:
+        if id(node) in counted:
+            return counted[id(node)]
+        if node.tag not in PLAIN_TAGS:
+            raise DataError("the config holds a YAML tag that makes an object", file=file, value=node.tag, remedy=REMEDY)
+        if id(node) in under_way:
+            raise DataError("the config holds an alias of itself", file=file, remedy=REMEDY)
+        under_way.add(id(node))
+        total = 1
+        if isinstance(node, yaml.SequenceNode):
+            total += sum(map(count, node.value))
+        elif isinstance(node, yaml.MappingNode):
+            total += sum(count(key) + count(value) for key, value in node.value)
+        under_way.discard(id(node))
+        counted[id(node)] = total
+        return total
+
+    if (total := count(root)) > MOST_VALUES:
+        raise DataError(f"the config unfolds to {total:,} values, and may to {MOST_VALUES:,}", file=file, remedy=REMEDY)
+
+
+def _check_references(values: Any, file: str) -> None:
+    """Refuse all but ``${key}``, and references that unfold to more than anybody writes."""
+    weights: dict[tuple[str, ...], int] = {}
+    under_way: set[tuple[str, ...]] = set()
+
+    def weigh(path: tuple[str, ...], value: Any) -> int:
+        if path in weights:
+            return weights[path]
+        if path in under_way:
+            raise DataError("the config refers to itself", file=file, value=".".join(path), remedy=REMEDY)
+        under_way.add(path)
+        if isinstance(value, dict):
+            total = 1 + sum(weigh((*path, str(key)), each) for key, each in value.items())
+        elif isinstance(value, list):
+            total = 1 + sum(weigh((*path, str(index)), each) for index, each in enumerate(value))
+        elif isinstance(value, str) and "${" in value:
+            total = 1 + len(value) // 1000 + sum(weigh(*_referred(values, path, key)) for key in _keys(path, value))
+        else:
+            total = 1 + (len(value) // 1000 if isinstance(value, str) else 0)
+        under_way.discard(path)
+        weights[path] = total
+        if total > MOST_VALUES:
+            problem = f"the config unfolds to more than {MOST_VALUES:,} values"
+            raise DataError(problem, file=file, value=".".join(path), remedy=REMEDY)
+        return total
+
+    def _keys(path: tuple[str, ...], value: str) -> list[str]:
+        if "${" in REFERENCE.sub("", value):
+            raise DataError(
+                f"the config asks for more than its own keys, in {'.'.join(path)}",
+                file=file,
+                value=f"{value:.120}",
+                remedy="write the value itself there, or give it on the command line",
+            )
+        return REFERENCE.findall(value)
+
+    weigh((), values)
+
+
+def _referred(values: Any, path: tuple[str, ...], key: str) -> tuple[tuple[str, ...], Any]:
+    """The path and value that a reference means; None for one that leads nowhere, which OmegaConf names later."""
+    dots = len(key) - len(key.lstrip("."))
+    start = path[: max(0, len(path) - dots)] if dots else ()
+    found = (*start, *re.findall(r"[\w-]+", key))
+    value = values
+    for name in found:
+        if isinstance(value, dict):
+            value = {str(each): inner for each, inner in value.items()}.get(name)
+        elif isinstance(value, list) and name.isdigit() and int(name) < len(value):
+            value = value[int(name)]
+        else:
+            return ("", *found), None
+    return found, value
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]
