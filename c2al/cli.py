@@ -136,12 +136,16 @@ def compose(name: str, overrides: list[str]) -> Any:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    from c2al.training.trust import trust_own_words
+
     GlobalHydra.instance().clear()
     with initialize_config_module("c2al.conf", version_base="1.3"):
         try:
-            return hydra_compose(name, overrides=_renamed(overrides, name))
+            composed = hydra_compose(name, overrides=_renamed(overrides, name))
         except (HydraException, OmegaConfBaseException) as error:
             raise _explained(error, name, overrides) from None
+    trust_own_words(composed)
+    return composed
 
 
 def _program(verb: str, words: list[str]) -> Callable[[Any], int]:
@@ -158,21 +162,19 @@ def _program(verb: str, words: list[str]) -> Callable[[Any], int]:
 
 
 def _load(path: str, overrides: list[str]) -> Any:
+    """The config of a file, in which a stranger may have written anything, under the user's own words."""
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
 
-    remedy = "name the config.yaml of a run's folder"
-    try:
-        config = OmegaConf.load(path)
-    except OSError as error:
-        raise DataError(f"no config there: {error.strerror}", file=path, remedy=remedy) from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"the config is no YAML: {str(error).splitlines()[0]}", file=path, remedy=remedy) from None
-    lacking = sorted(set(compose("config", [])) - set(config)) if isinstance(config, DictConfig) else ["all keys"]
-    if lacking:
-        raise DataError(f"not the config of a run: it lacks {', '.join(lacking)}", file=path, remedy=remedy)
+    from c2al.training.loaded_config import REMEDY, check_sections, read, with_user_keys
+    from c2al.training.trust import check_targets, modules_of, targets
+
+    config = with_user_keys(read(path))
+    if lacking := sorted(set(compose("config", [])) - set(config)):
+        raise DataError(f"not the config of a run: it lacks {', '.join(lacking)}", file=path, remedy=REMEDY)
+    check_sections(config, file=path)
     OmegaConf.set_struct(config, True)
+    own: list[str] = []
     for word in overrides:
         key, _, value = word.partition("=")
         try:
@@ -181,10 +183,14 @@ def _load(path: str, overrides: list[str]) -> Any:
                 raise DataError(f"a whole config's {key} cannot be swapped", value=word, remedy=remedy)
             new = OmegaConf.select(OmegaConf.from_dotlist([f"x={value}"]), "x")
             OmegaConf.update(config, key, new, force_add=key.startswith(OPEN))
+            plain = OmegaConf.to_container(new) if OmegaConf.is_config(new) else new
+            own += [str(target) for _, target in targets({key.rsplit(".", 1)[-1]: plain})]  # the user's own word
         except OmegaConfBaseException:
             raise DataError(
                 "no such key in the config", value=key, remedy=_nearest(key, sorted(_keys(config)))
             ) from None
+    config.trusted_modules = [*modules_of(config.trusted_modules), *own]
+    check_targets(config, config.trusted_modules, file=path)
     return config
 
 

@@ -16,10 +16,11 @@ from c2al.schema import DataError, Schema
 
 def prepare(config: Any) -> int:
     """Run a source's prepare function; print what was found and made."""
-    from hydra.utils import instantiate
+    from c2al.training.trust import instantiate, targets
 
+    own = [target for _, target in targets(config)]  # the user's words, all of them: no file is read
     with PrepareBar(config._target_.split(".")[-2]) as bar:
-        schema: Schema = instantiate(config, progress=bar.update)
+        schema: Schema = instantiate(config, trusted=own, progress=bar.update)
     print_data(schema, config.to)
     return 0
 
@@ -41,8 +42,16 @@ def train(config: Any) -> int:
 def evaluate(config: Any) -> int:
     """Evaluate a run's checkpoint on a split."""
     from c2al.training.evaluate_run import evaluate_run
+    from c2al.training.trust import modules_of
 
-    metrics = evaluate_run(config.run, split=config.split, step=config.step, axes=config.axes, sharding=config.sharding)
+    metrics = evaluate_run(
+        config.run,
+        split=config.split,
+        step=config.step,
+        axes=config.axes,
+        sharding=config.sharding,
+        trusted=modules_of(config.trusted_modules),
+    )
     if _is_first():
         print_metrics({config.split: metrics})
     return 0
@@ -50,8 +59,11 @@ def evaluate(config: Any) -> int:
 
 def discover(config: Any) -> int:
     """Rank the pairs of cohorts by a run's predictions; write pairs.json and pairs.png."""
+    from c2al.training.trust import modules_of
+
     found = find_pairs(
         config.run,
+        trusted=modules_of(config.trusted_modules),
         to=config.to,
         split=config.split,
         axes=config.axes,
@@ -69,7 +81,14 @@ def discover(config: Any) -> int:
 
 
 def find_pairs(
-    run: str, *, to: str, split: str, axes: Sequence[str] | None, learned: Any = None, **settings: Any
+    run: str,
+    *,
+    to: str,
+    split: str,
+    axes: Sequence[str] | None,
+    learned: Any = None,
+    trusted: Sequence[str] = (),
+    **settings: Any,
 ) -> Any:
     """Discovery on a run's scores, made first where the run has none of that split; learned axes likewise.
 
@@ -78,20 +97,17 @@ def find_pairs(
     """
     from dataclasses import replace
 
-    from omegaconf import OmegaConf
-
     from c2al.cohorts.discover import discover as search
     from c2al.data.scan import read_columns
     from c2al.training.learned_axes import Options, learn, missing, with_short_names
+    from c2al.training.saved_run import config_of
 
-    path = Path(run)
-    if not (path / "config.yaml").exists():
-        raise DataError("no run there", file=run, remedy="mend run=…: a folder that `c2al train` made")
+    path, config = Path(run), config_of(run, trusted=trusted)
     if not (path / "scores" / f"{split}.parquet").exists():
         from c2al.training.evaluate_run import evaluate_run
 
-        evaluate_run(run, split=split, step=None, axes=None)
-    folder = OmegaConf.load(path / "config.yaml").data.path
+        evaluate_run(run, split=split, step=None, axes=None, trusted=trusted)
+    folder = config.data.path
     schema = Schema.load(folder)
     names = with_short_names(axes) if axes else [axis.name for axis in schema.axes]
     ids = {}
@@ -99,7 +115,7 @@ def find_pairs(
         folder = f"{to.rstrip('/')}/learned"
         given = dict(learned or {})
         options = Options(given.get("cohorts", 5), tuple(given.get("columns") or ()), settings.get("seed", 0))
-        schema = learn(run, new, to=folder, options=options)
+        schema = learn(run, new, to=folder, options=options, trusted=trusted)
         columns = read_columns(folder, split, axes=new)
         ids = {name: columns[schema.axis(name).column] for name in new}
     scores = str(path / "scores" / f"{split}.parquet")
@@ -175,9 +191,12 @@ def study(config: Any, compose: Callable[[str, list[str]], Any], words: Sequence
             shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
     ensure_data(config)
 
+    trusted: set[str] = set()  # what the arms' words name: the reference run is evaluated to find the pair
+
     def compose_run(own: Sequence[str]) -> dict[str, Any]:
         composed = compose("study", [*overrides, *own, "overwrite=false"])
         use_learned(composed)  # as the run itself would
+        trusted.update(composed.trusted_modules)
         run = OmegaConf.to_container(composed, resolve=True)
         assert isinstance(run, dict)
         return {str(key): value for key, value in run.items() if key != "study"}
@@ -187,7 +206,8 @@ def study(config: Any, compose: Callable[[str, list[str]], Any], words: Sequence
 
     def search(run: str, folder: str) -> None:
         Console(stderr=True).print("looking for the pair of cohorts …")
-        print_pairs(find_pairs(run, to=folder, split="validation", **settings), 3, title="pairs of cohorts found")
+        pairs = find_pairs(run, to=folder, split="validation", trusted=sorted(trusted), **settings)
+        print_pairs(pairs, 3, title="pairs of cohorts found")
 
     devices = _num_gpus()
     found = run_study(
@@ -263,7 +283,7 @@ def ensure_data(config: Any) -> None:
         return
     if not made.exists() and _is_first():
         print(f"making {path} …", file=sys.stderr, flush=True)
-        _make_data(config.data.prepare, path)
+        _make_data(config, path)
     deadline = time.monotonic() + config.training.timeout_s  # there is no process group yet to wait in
     while not made.exists():
         if time.monotonic() > deadline:
@@ -277,15 +297,19 @@ def ensure_data(config: Any) -> None:
         print(f"{path} is there already, made with {made_with}: data.prepare makes nothing", file=sys.stderr)
 
 
-def _make_data(prepare: Any, path: str) -> None:
+def _make_data(config: Any, path: str) -> None:
     """Run a prepare function; where another process runs it already, its rows will do."""
+    prepare = config.data.prepare
+    if not hasattr(prepare, "get") or not prepare.get("_target_"):
+        remedy = "set data.prepare=null where the data is there, or data.prepare._target_=c2al.data.synthetic.prepare"
+        raise DataError("data.prepare names no function that makes data", value=prepare, remedy=remedy)
     from hydra.errors import InstantiationException
-    from hydra.utils import instantiate
 
     from c2al.folder_lock import FolderBusyError
+    from c2al.training.trust import instantiated_by
 
     try:
-        instantiate(prepare, to=path)
+        instantiated_by(config)(prepare, to=path)
     except InstantiationException as error:
         if not isinstance(error.__cause__, FolderBusyError):
             raise

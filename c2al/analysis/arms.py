@@ -20,8 +20,9 @@ from c2al.parallel.parent import WITH_PARENT
 from c2al.parallel.threads import usable_cores
 from c2al.printable import printable
 from c2al.schema import DataError
+from c2al.training.loaded_config import read_plain
 
-HOW = ("name", "run_dir", "resume", "overwrite", "progress")
+HOW = ("name", "run_dir", "resume", "overwrite", "progress", "trusted_modules")
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,11 @@ class Run:
     def _same_config(self, wanted: dict[str, Any]) -> bool:
         path = self.folder / "config.yaml"
         try:
-            kept = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            kept, said = None, f"the run's config does not read: {printable(error)}"
-        else:
-            said = "the run's config holds no keys"
-        if not isinstance(kept, dict):
+            kept = read_plain(path)
+        except DataError as error:
             remedy = "delete the run's folder, and start the study again"
-            raise DataError(said, file=str(path), remedy=remedy)
+            said = f"the run's config does not read: {printable(error.problem)}"
+            raise DataError(said, file=str(path), remedy=remedy) from None
         if _without_paths(kept) == wanted:
             return True
         raise DataError(
@@ -106,7 +104,8 @@ def _start(run: Run, *, workers: int, device: int | None) -> subprocess.Popen[by
     if device is not None:
         environment["CUDA_VISIBLE_DEVICES"] = str(device)
     with (run.folder / "output.log").open("ab") as log:
-        command = [sys.executable, "-m", "c2al", "train", f"--config={file}"]
+        trusted = f"trusted_modules=[{','.join(run.config.get('trusted_modules', []))}]"  # no file may say it of itself
+        command = [sys.executable, "-m", "c2al", "train", f"--config={file}", trusted]
         return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
 

@@ -9,6 +9,7 @@ from c2al.serving.calibration import chosen
 from c2al.serving.export import export
 from c2al.serving.programs import FORMATS
 from c2al.serving.triton import export_repository
+from c2al.training.trust import modules_of
 
 SETTINGS = ("dtype", "step", "device", "proof", "proof_rows", "quality_rows")
 
@@ -18,6 +19,7 @@ def run(config: Any) -> int:
     scores = f"{config.run}/scores/validation.parquet"
     settings = {key: config[key] for key in SETTINGS} | {
         "policy": dict(config.policy),
+        "trusted": modules_of(config.trusted_modules),
         "calibration": chosen(config.calibration, kept=config.kept, scores=scores),
     }
     if config.format not in (*FORMATS, "triton"):

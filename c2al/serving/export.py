@@ -47,17 +47,19 @@ def export(
     quality_rows: int = 262_144,
     calibration: Mapping[str, Any] | None = None,
     policy: Mapping[str, str] | None = None,
+    trusted: Sequence[str] = (),
     say: Say = print,
 ) -> dict[str, Any]:
     """Write the file; its manifest. ``say`` is told each stage.
 
     ``proof``: "model" compares with the training model itself, on one rank in this process; "scores" with the scores
-    that the run has written (``scores/validation.parquet``), for tables that one rank cannot hold. DataError where the
+    that the run has written (``scores/validation.parquet``), for tables that one rank cannot hold. ``trusted`` names
+    packages whose code the run's config may name beside c2al's (``c2al.training.trust``). DataError where the
     run, a setting or the place to write to is at fault, and where the file would not score as the model does.
     """
     _check(format=(format, programs.FORMATS), dtype=(dtype, DTYPES), proof=(proof, ("model", "scores")))
     rules = checked_policy(policy or {})
-    saved = SavedRun(run, step=step)
+    saved = SavedRun(run, step=step, trusted=trusted)
     _check_device(device)
     ranker, num_heads = rebuilt(saved)
     model, placed = served(ranker, _multi(saved), dtype)
@@ -110,9 +112,9 @@ def _multi(saved: SavedRun) -> set[str]:
     return {column.name for column in build.chosen_columns(saved.config, saved.schema)[0] if column.multi}
 
 
-def model_of(run: str, *, step: int | None, dtype: str) -> ServedModel:
+def model_of(run: str, *, step: int | None, dtype: str, trusted: Sequence[str] = ()) -> ServedModel:
     """What ships of a run, without its tables."""
-    saved = SavedRun(run, step=step)
+    saved = SavedRun(run, step=step, trusted=trusted)
     return served(rebuilt(saved)[0], _multi(saved), dtype)[0]
 
 

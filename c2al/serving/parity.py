@@ -24,6 +24,7 @@ from c2al.training import build
 from c2al.training.averaging import with_average
 from c2al.training.evaluate_run import loaded_run
 from c2al.training.saved_run import SavedRun
+from c2al.training.trust import trusted_by
 
 BATCH_ROWS = 1024
 Reference = list[tuple[Batch, np.ndarray]]  # rows, with their logit_B
@@ -48,7 +49,8 @@ def reference(saved: SavedRun, source: str, *, rows: int) -> Reference:
     that the run has written ("scores"), which ranks may have added up in another order."""
     if source == "scores":
         return _of_scores(saved, rows)
-    with loaded_run(saved.path, step=saved.step, sharding="auto") as (training, _):
+    trusted = trusted_by(saved.config)
+    with loaded_run(saved.path, step=saved.step, sharding="auto", trusted=trusted) as (training, _):
         training.sharded.eval()
         with with_average(training.average), torch.no_grad():
             batches = _batches(saved, training.ranks, rows)

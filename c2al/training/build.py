@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import nn
 
@@ -30,6 +29,7 @@ from c2al.training.auxiliaries import Auxiliaries
 from c2al.training.sequences import history_and_target, pooled_columns, sequence_places
 from c2al.training.settings import first_order
 from c2al.training.table_options import own_dims, table_options, table_rates
+from c2al.training.trust import instantiated_by
 
 
 def chosen_columns(config: DictConfig, schema: Schema) -> tuple[list[SparseColumn], list[DenseColumn]]:
@@ -151,7 +151,7 @@ def build_ranker(config: DictConfig, schema: Schema, *, num_heads: int) -> Ranke
         num_tokens=embedding.num_tokens,
         num_heads=num_heads,
         seed=config.seed,
-        make=instantiate,
+        make=instantiated_by(config),
         asked=history_and_target(config, sparse),
     )
     return Ranker(embedding, interaction, heads)
@@ -184,24 +184,24 @@ def build_weighting(config: DictConfig, heads: Auxiliaries) -> Weighting:
             "method.weighting.weights has another length", value=list(method.weighting.weights), remedy=remedy
         )
     of_role = dict(zip(method.heads, lambdas, strict=True))
-    return _instantiated(method.weighting, weights=[primary, *(of_role[head.role] for head in heads.heads)])
+    return _instantiated(config, method.weighting, weights=[primary, *(of_role[head.role] for head in heads.heads)])
 
 
 def make_row_weights(config: DictConfig, heads: Auxiliaries, rates: BaseRates) -> RowWeights | None:
     """What weighs the rows by their cohorts, where the method has it."""
     if heads.rows is None:
         return None
-    return _instantiated(config.method.rows, cohorts=heads.rows.cohorts, num_rows=rates.cohort_weights)
+    return _instantiated(config, config.method.rows, cohorts=heads.rows.cohorts, num_rows=rates.cohort_weights)
 
 
-def _instantiated(config: DictConfig, **sizes: Any) -> Any:
-    """What the config names; what its constructor refuses is the user's to mend."""
+def _instantiated(config: DictConfig, part: DictConfig, **sizes: Any) -> Any:
+    """What a part of the config names; what its constructor refuses is the user's to mend."""
     try:
-        return instantiate(config, **sizes)
+        return instantiated_by(config)(part, **sizes)
     except InstantiationException as error:
         if not isinstance(error.__cause__, ValueError):
             raise
-        raise DataError(str(error.__cause__), value=config._target_, remedy="mend method.…") from error
+        raise DataError(str(error.__cause__), value=part._target_, remedy="mend method.…") from error
 
 
 def place(

@@ -1,6 +1,6 @@
 """``c2al evaluate``: a finished run's model on a split, from its checkpoint."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,13 +18,14 @@ from c2al.training.train import Training
 
 @contextmanager
 def loaded_run(
-    run: str, *, step: int | None = None, sharding: str | None = None
+    run: str, *, step: int | None = None, sharding: str | None = None, trusted: Sequence[str] = ()
 ) -> Iterator[tuple[Training, RunFolder]]:
     """A finished run's parts, with the weights that its report is of, or those of a step.
 
     On any number of ranks, under the run's plan or ``sharding`` for all tables, which a plan that names ranks may need.
+    ``trusted`` names packages whose code the run's config may name: see ``c2al.training.trust``.
     """
-    config = config_of(run)
+    config = config_of(run, trusted=trusted)
     if sharding is not None:
         config.parallel.sharding, config.parallel.tables = sharding, {}
     ranks = process_group.start(timeout_s=config.training.timeout_s, threads=config.training.threads)
@@ -53,13 +54,19 @@ def _load_best(training: Training, newest: dict[str, Any]) -> None:
 
 
 def evaluate_run(
-    run: str, *, split: str, step: int | None, axes: list[str] | None, sharding: str | None = None
+    run: str,
+    *,
+    split: str,
+    step: int | None,
+    axes: list[str] | None,
+    sharding: str | None = None,
+    trusted: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Metrics of the split; writes ``scores/<split>.parquet`` and ``evaluation_<split>.json`` into the run's folder.
 
     What is of a ``step`` asked for has ``_step_<step>`` in its names: the run's own scores stay what they are.
     """
-    with loaded_run(run, step=step, sharding=sharding) as (training, folder):
+    with loaded_run(run, step=step, sharding=sharding, trusted=trusted) as (training, folder):
         config, ranks = training.config, training.ranks
         names = list(training.axes if axes is None else axes)
         suffix = "" if step is None else f"_step_{step}"

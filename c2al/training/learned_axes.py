@@ -23,6 +23,7 @@ from c2al.data.attributes import attribute_values, attributes, of_units
 from c2al.data.scan import read_columns
 from c2al.data.view import write_view
 from c2al.schema import CohortAxis, DataError, Schema
+from c2al.training.loaded_config import read_run
 
 SHORT = {"learned": ("learned_kmeans", "learned_tree")}
 KINDS = ("learned_kmeans", "learned_gaussian", "learned_tree")
@@ -51,13 +52,16 @@ def missing(axes: Sequence[str], schema: Schema) -> list[str]:
     return [name for name in dict.fromkeys(parts) if name in KINDS and name not in stored]
 
 
-def learn(run: str, names: Sequence[str], *, to: str, options: Options) -> Schema:
-    """Learn axes from a run and write them as a view of its data; the view's schema."""
+def learn(run: str, names: Sequence[str], *, to: str, options: Options, trusted: Sequence[str] = ()) -> Schema:
+    """Learn axes from a run and write them as a view of its data; the view's schema.
+
+    ``trusted`` names packages whose code the run's config may name: see ``c2al.training.trust``.
+    """
     path = Path(run)
-    folder = str(OmegaConf.load(path / "config.yaml").data.path)
+    folder = str(read_run(path / "config.yaml", trusted=trusted).data.path)
     schema = Schema.load(folder)
     told, cut_by = attributes(schema, folder), attributes(schema, folder, options.columns or None)
-    _represent(path, needs_units=any(name != "learned_tree" for name in names))
+    _represent(path, needs_units=any(name != "learned_tree" for name in names), trusted=trusted)
     train = _train_rows(path, folder, schema, list(dict.fromkeys([*told, *cut_by])), options.seed)
     if not options.columns and train.unit is not None:
         cut_by = of_units(cut_by, train.values, train.unit)
@@ -124,15 +128,15 @@ class _Rows:
     values: dict[str, np.ndarray]
 
 
-def _represent(run: Path, *, needs_units: bool) -> None:
+def _represent(run: Path, *, needs_units: bool, trusted: Sequence[str]) -> None:
     """The train split's scores, and the units' vectors; made where they are not there."""
     from c2al.training.evaluate_run import evaluate_run
     from c2al.training.represent import represent_run
 
     if needs_units and not (run / "scores" / "train_units.npz").exists():
-        represent_run(str(run))
+        represent_run(str(run), trusted=trusted)
     elif not (run / "scores" / "train.parquet").exists():
-        evaluate_run(str(run), split="train", step=None, axes=[])
+        evaluate_run(str(run), split="train", step=None, axes=[], trusted=trusted)
 
 
 def _train_rows(run: Path, folder: str, schema: Schema, chosen: Sequence[Attribute], seed: int) -> _Rows:

@@ -45,20 +45,25 @@ def read(path: str | Path) -> DictConfig:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         if node is not None:
             _check_nodes(node, file)
+        _check_references(yaml.safe_load(text), file)  # before OmegaConf parses any
         config = OmegaConf.load(io.StringIO(text))
-        values = OmegaConf.to_container(config, resolve=False)
         if isinstance(config, DictConfig):
-            _check_references(values, file)
             OmegaConf.to_container(config, resolve=True)
     except DataError:
         raise
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise DataError(f"the config is no YAML: {_first_line(error)}", file=file, remedy=REMEDY) from None
     except OmegaConfBaseException as error:
         raise DataError(f"the config does not resolve: {_first_line(error)}", file=file, remedy=REMEDY) from None
-    if not isinstance(config, DictConfig):
+    if not isinstance(config, DictConfig) or not config:
         raise DataError("not the config of a run: it lacks all keys", file=file, remedy=REMEDY)
     return config
+
+
+def read_plain(path: str | Path) -> dict[str, Any]:
+    """Return the same in plain Python, for those that compare configs."""
+    plain: Any = OmegaConf.to_container(read(path), resolve=True)
+    return plain
 
 
 def read_run(path: str | Path, *, trusted: Any = ()) -> DictConfig:
@@ -99,7 +104,9 @@ def _check_nodes(root: yaml.Node, file: str) -> None:
         if id(node) in counted:
             return counted[id(node)]
         if node.tag not in PLAIN_TAGS:
-            raise DataError("the config holds a YAML tag that makes an object", file=file, value=node.tag, remedy=REMEDY)
+            raise DataError(
+                "the config holds a YAML tag that makes an object", file=file, value=node.tag, remedy=REMEDY
+            )
         if id(node) in under_way:
             raise DataError("the config holds an alias of itself", file=file, remedy=REMEDY)
         under_way.add(id(node))

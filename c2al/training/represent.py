@@ -4,6 +4,7 @@ Written beside the scores as ``scores/<split>_units.npz``: ``unit`` [U], ``rows`
 ``scores/<split>.parquet``, in one pass over the rows and on any number of ranks.
 """
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,9 @@ from c2al.training.evaluate import evaluate_splits
 from c2al.training.evaluate_run import loaded_run
 
 
-def represent_run(run: str, *, split: str = "train") -> Path:
+def represent_run(run: str, *, split: str = "train", trusted: Sequence[str] = ()) -> Path:
     """Write the units' means and the scores of a finished run; the file of the means."""
-    with loaded_run(run) as (training, folder):
+    with loaded_run(run, trusted=trusted) as (training, folder):
         config, ranks = training.config, training.ranks
         units = together(lambda: _units(training.schema, config.data.path, split))
         reader = build.build_reader(config, ranks, split=split, axes=[], shuffle=False)

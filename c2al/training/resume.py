@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from c2al.data.reader import Reader
 from c2al.parallel.optimizers import Schedule
 from c2al.schema import DataError
+from c2al.training.loaded_config import check_sections, read
 from c2al.training.loop import Progress
 
 # What makes the weights and the order of rows. Others may change: log lines, evaluations, steps, plan, pipeline, ranks.
@@ -27,7 +28,9 @@ def refuse_other_config(run: Path, config: DictConfig) -> None:
     path = run / "config.yaml"
     if not path.exists():
         return
-    kept, wanted = (_plain(OmegaConf.load(path)), _plain(config))
+    before = read(path)
+    check_sections(before, file=str(path))
+    kept, wanted = (_plain(before), _plain(config))
     for key, flag in FLAGS.items():
         if flag in config.resume_without:
             for each in (kept, wanted):

@@ -29,6 +29,23 @@ log = logging.getLogger(__name__)
 LAUNCH = "launch"  # in a run's folder, what the launchers of this job and of former ones write
 
 
+WRITTEN = ("scores", "weights", "tensorboard", "logs")  # folders of a run that its evaluation writes into
+
+
+def refuse_links(run: Path) -> None:
+    """Raise a DataError where a link in a run's folder would have what is written into it land elsewhere.
+
+    Whoever is given a run's folder evaluates it, and a link in it would be followed. Its checkpoints are only read.
+    """
+    root = run.resolve()
+    inside = [path for name in WRITTEN if (run / name).is_dir() for path in (run / name).iterdir()]
+    for path in (*run.iterdir(), *inside):
+        if path.is_symlink() and path != run / "checkpoints" and not path.resolve().is_relative_to(root):
+            problem = "the run's folder has a link that leads out of it, and evaluating writes there"
+            remedy = "copy the folder with the files instead of the links: cp -rL FOLDER COPY"
+            raise DataError(problem, file=str(path), value=os.readlink(path), remedy=remedy)
+
+
 class RunFolder:
     """The files of one run. Rank 0 writes all but the other ranks' logs; one folder whatever the number of ranks."""
 

@@ -6,7 +6,7 @@ saved, whatever the plan and the number of ranks.
 
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,26 +22,37 @@ from c2al.schema import DataError, Schema
 from c2al.training import checkpoint_files
 from c2al.training.checkpoint_faults import NO_DIGESTS, tell, unwrapped
 from c2al.training.checkpoint_store import Store
+from c2al.training.loaded_config import read_run
 from c2al.training.progress_file import checked
+from c2al.training.run_folder import refuse_links
 
 RANKER = "dense.ranker."
 
 
-def config_of(run: str) -> DictConfig:
-    """The config that a run was trained with; DataError where there is no run."""
+def config_of(run: str, *, trusted: Sequence[str] = ()) -> DictConfig:
+    """Return the config that a run was trained with.
+
+    Args:
+        run: The run's folder, which may be a stranger's.
+        trusted: Packages whose code it may name beside c2al's: ``trusted_modules``.
+
+    Raises:
+        DataError: There is no run, its config is none, or it names code that is not trusted; or the folder has links
+            by which what is written into it would land elsewhere.
+    """
     path = Path(run) / "config.yaml"
     if not path.exists():
-        raise DataError("no run there", file=run, remedy="mend run=…: a folder that `c2al train` made")
-    config = OmegaConf.load(path)
-    assert isinstance(config, DictConfig)
-    return config
+        raise DataError("no run there", file=run, remedy="fix run=…: a folder that `c2al train` made")
+    refuse_links(Path(run))
+    return read_run(path, trusted=trusted)
 
 
 class SavedRun:
     """A finished run's weights: those that its report is of (the average, the best step), or those of ``step``."""
 
-    def __init__(self, run: str, *, step: int | None = None) -> None:
-        self.path, self.config = run, config_of(run)
+    def __init__(self, run: str, *, step: int | None = None, trusted: Sequence[str] = ()) -> None:
+        """``trusted`` as in ``config_of``; ``config.trusted_modules`` then holds it for whoever builds the model."""
+        self.path, self.config = run, config_of(run, trusted=trusted)
         self.schema = Schema.load(self.config.data.path)
         options = self.config.training
         self._store = Store(options.checkpoints or f"{run}/checkpoints")

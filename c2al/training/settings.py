@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from c2al.parallel.plan import SHARDINGS
 from c2al.schema import DataError
+from c2al.training.trust import locate, trusted_by
 
 CHOICES = {
     "model.pooling": ("mean", "sum"),
@@ -71,7 +71,7 @@ def check_settings(config: DictConfig) -> None:
 
 def first_order(config: DictConfig) -> bool:
     """Whether the architecture takes tokens of width D + 1, the last column an id's first-order weight."""
-    return bool(getattr(get_class(config.model.interaction._target_), "first_order", False))
+    return bool(getattr(locate(config.model.interaction._target_, trusted_by(config)), "first_order", False))
 
 
 def _fits(config: DictConfig, key: str, kind: Any, low: float, high: float) -> bool:

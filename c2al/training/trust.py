@@ -51,12 +51,12 @@ def trust_own_words(config: DictConfig) -> None:
 
 def targets(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     """Yield (key, ``_target_``) for every one in a config, however deep."""
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping | DictConfig):
         if "_target_" in value:
             yield key or "_target_", value["_target_"]
         for name, each in value.items():
             yield from targets(each, f"{key}.{name}" if key else str(name))
-    elif isinstance(value, list | tuple):
+    elif isinstance(value, list | tuple | ListConfig):
         for index, each in enumerate(value):
             yield from targets(each, f"{key}[{index}]")
 
@@ -83,7 +83,10 @@ def locate(target: str, trusted: Iterable[str] = ()) -> Any:
     entry = None if _is_own(target) else _entry(target, modules_of(list(trusted)))
     if entry is None and not _is_own(target):
         raise _refused("_target_", target, None)
-    module, found = _imported(target)
+    try:
+        module, found = _imported(target)
+    except DataError as error:
+        raise (_refused("_target_", target, None) if entry is None else error) from None
     if entry == target:
         return found
     home = getattr(found, "__module__", None)
@@ -93,7 +96,9 @@ def locate(target: str, trusted: Iterable[str] = ()) -> Any:
         raise _refused("_target_", target, None)
     if entry is not None and home != entry and not home.startswith(f"{entry}."):
         problem = f"the config names {target}, which is defined in {home} and not in {entry}, which is trusted"
-        raise DataError(problem, value=target, remedy=f"name it where it is defined, or set {KEY}=[{home}] if you trust it")
+        raise DataError(
+            problem, value=target, remedy=f"name it where it is defined, or set {KEY}=[{home}] if you trust it"
+        )
     return found
 
 
@@ -178,11 +183,13 @@ def _resolved(config: Any) -> Any:
 
 
 def _refused(key: str, target: Any, file: str | None) -> DataError:
-    named = f"{target!s:.120}" if isinstance(target, str) else f"{target!r:.120}"
+    named = f"{target if isinstance(target, str) and NAME.fullmatch(target) else repr(target):.120}"
     problem = f"the config names code that is none of c2al's: {key}._target_={named}"
     if isinstance(target, str) and NAME.fullmatch(target) and not target.startswith("c2al.") and "." in target:
         package = target.split(".")[0]
         remedy = f"set {KEY}=[{package}] if you know and trust that code; it runs as you do"
     else:
-        remedy = "do not use this file, or fix the name: a public class of c2al.interaction, c2al.heads or c2al.objectives"
+        remedy = (
+            "do not use this file, or fix the name: a public class of c2al.interaction, c2al.heads or c2al.objectives"
+        )
     return DataError(problem.replace("_target_._target_", "_target_"), file=file, remedy=remedy)
