@@ -6,7 +6,7 @@ thread of rank 0 adds ``progress.json`` when all ranks have written: until then 
 
 import logging
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from datetime import timedelta
@@ -50,8 +50,14 @@ class Checkpoints:
         keep: int = 2,
         beside: bool = True,
         about: dict[str, Any] | None = None,
+        check_data: Callable[[Mapping[str, Any], str], None] | None = None,
     ) -> None:
-        """``beside``: written while training goes on. ``about`` is added to what a checkpoint says of itself."""
+        """``beside``: written while training goes on. ``about`` is added to what a checkpoint says of itself.
+
+        ``check_data`` raises a DataError where a checkpoint (what it says of its data, its place) was trained on ids
+        that mean something else than those at hand.
+        """
+        self.check_data = check_data
         self.store = together(lambda: Store(place))
         self.ranks, self.keep, self.beside, self.about = ranks, keep, beside, about or {}
         self.sharded, self.optimizers, self.average, self.placements = sharded, optimizers, average, placements
@@ -217,6 +223,9 @@ class Checkpoints:
         if progress.pop("sha256", None) is None and self.ranks.is_first:
             tell(f"checkpoint {self.store.where(step)} {NO_DIGESTS}")
         said = progress.pop("contents")
+        if self.check_data is not None and "data" in said:
+            check, data = self.check_data, said["data"]
+            together(lambda: check(data, self.store.where(step)) if self.ranks.is_first else None)
         if not only_weights and any(name.startswith("dense_optim.") for name in said["sizes"]):
             fill_lazy_state(self.optimizers)
         state = self._weights() | ({} if only_weights else self._moments())

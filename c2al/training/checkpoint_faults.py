@@ -8,7 +8,10 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 log = logging.getLogger(__name__)
 
-NO_DIGESTS = "has no digests, as of before 2026-11-26: only the sizes of its files are checked"
+NO_DIGESTS = (
+    "is of before 2026-11-26 and has no digests: the sizes of its files are checked, their contents are not, nor "
+    "whether the ids of the data still mean what they did"
+)
 
 
 def tell(message: str) -> None:

@@ -71,6 +71,11 @@ def _kind(*kinds: type) -> Check:
     return lambda value: type(value) in kinds
 
 
+def _data(value: Any) -> bool:
+    of_each = {"sparse": _kind(dict), "dense": _list(lambda _: True, 3), "axes": _kind(dict)}
+    return isinstance(value, dict) and all(_mapping(holds)(value.get(key)) for key, holds in of_each.items())
+
+
 def _tables(value: Any) -> bool:
     return _list(_kind(dict))(value)
 
@@ -78,7 +83,7 @@ def _tables(value: Any) -> bool:
 COUNT, POSITIVE, TEXT = (_count, "a whole number from 0"), (_positive, "a whole number from 1"), (_kind(str), "text")
 TEXT_OR_NULL = (_kind(str, type(None)), "text or null")
 PROGRESS: dict[str, tuple[Check, str]] = {  # the fields of ``loop.Progress``
-    **dict.fromkeys(("step", "epoch", "step_in_epoch", "rows", "evaluations_since_best"), COUNT),
+    **dict.fromkeys(("step", "epoch", "step_in_epoch", "rows", "threads", "evaluations_since_best"), COUNT),
     **dict.fromkeys(("num_steps", "num_rows", "world_size", "batch_size", "window_rows"), POSITIVE),
     "seconds": (_number, "a number"),
     "best_ne": (_or_null(_number), "a number or null"),
@@ -100,7 +105,7 @@ CONTENTS: dict[str, tuple[Check, str]] = {
     "sizes": (_mapping(_list(_count)), "lists of whole numbers by name"),
     "world_size": POSITIVE,
     "rng": (_list(_kind(str)), "a list of names"),
-    "data": (_kind(dict), "a mapping"),
+    "data": (_data, "{sparse: …, dense: …, axes: …}"),
     "c2al": TEXT_OR_NULL,
     "commit": TEXT_OR_NULL,
     "versions": (_mapping(_kind(str, type(None))), "texts by name"),

@@ -19,7 +19,7 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from c2al.parallel.rectangles import LoadPlanner, Rectangles
 from c2al.schema import DataError, Schema
-from c2al.training import checkpoint_files
+from c2al.training import checkpoint_files, encoding
 from c2al.training.checkpoint_faults import NO_DIGESTS, tell, unwrapped
 from c2al.training.checkpoint_store import Store
 from c2al.training.loaded_config import read_run
@@ -58,6 +58,8 @@ class SavedRun:
         self._store = Store(options.checkpoints or f"{run}/checkpoints")
         self._average = "average." if options.average else ""
         self.step, self.progress = self._choose(step, best=bool(options.early_stopping))
+        if data := self.progress["contents"].get("data"):
+            encoding.check(data, self.config.data.path, self.schema, file=self._store.where(self.step))
 
     def dense(self) -> dict[str, torch.Tensor]:
         """Parameters and buffers of the model but for its tables, by their names in the ``Ranker``."""

@@ -22,7 +22,7 @@ from c2al.parallel.ranks import Ranks, together
 from c2al.parallel.signals import Stopped, stop_signal
 from c2al.parallel.threads import Threads, set_number, usable_cores
 from c2al.schema import Schema
-from c2al.training import build
+from c2al.training import build, encoding
 from c2al.training.auxiliaries import auxiliaries
 from c2al.training.averaging import WeightAverage
 from c2al.training.busy import BusyCores
@@ -98,6 +98,12 @@ class Training:
             accumulate=options.accumulate,
         )
         self.average = WeightAverage(self.sharded, decay=options.average) if options.average else None
+        about = {name: value for name, value in provenance(ranks).items() if name in ("c2al", "commit", "versions")}
+        folder_of_data, axes = config.data.path, heads.axes
+        names = [each.name for columns in build.chosen_columns(config, self.schema) for each in columns]
+        data = together(  # rank 0 alone writes and checks it
+            lambda: encoding.describe(folder_of_data, self.schema, columns=names, axes=axes) if ranks.is_first else {}
+        )
         self.checkpoints = Checkpoints(
             options.checkpoints or str(folder.path / "checkpoints"),
             sharded=self.sharded,
@@ -107,7 +113,8 @@ class Training:
             ranks=ranks,
             keep=options.keep_checkpoints,
             beside=options.checkpoint_async,
-            about={name: value for name, value in provenance(ranks).items() if name in ("c2al", "commit", "versions")},
+            about=about | {"data": data},
+            check_data=lambda saved, file: encoding.check(saved, folder_of_data, self.schema, axes=axes, file=file),
         )
 
     def begin(self) -> None:

@@ -9,6 +9,7 @@ dropped, and the user gives them on the command line. ``instantiate`` is the onl
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -44,9 +45,13 @@ def trust_own_words(config: DictConfig) -> None:
     """Note in a config that the user has composed what it names outside of c2al: these are the user's own words."""
     if KEY not in config:
         return
-    named = [target for _, target in targets(_resolved(config)) if isinstance(target, str)]
-    foreign = [target for target in named if not _is_own(target)]
-    OmegaConf.update(config, KEY, sorted({*modules_of(config[KEY]), *foreign}))
+    named = []
+    for key, target in targets(OmegaConf.to_container(config, resolve=False)):  # other keys may be missing yet
+        if isinstance(target, str) and "${" in target:
+            with suppress(OmegaConfBaseException):
+                target = OmegaConf.select(config, key if key == "_target_" else f"{key}._target_")
+        named += [target] if isinstance(target, str) and NAME.fullmatch(target) and not _is_own(target) else []
+    OmegaConf.update(config, KEY, sorted({*modules_of(config[KEY]), *named}))
 
 
 def targets(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
