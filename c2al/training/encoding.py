@@ -50,16 +50,17 @@ def check(
         file: The checkpoint, for the message.
     """
     root = (schema.view.rows if schema.view else folder).rstrip("/")
-    sparse, dense = ({each.name: each for each in columns} for columns in (schema.sparse, schema.dense))
+    sparse = {each.name: each for each in schema.sparse}
+    dense = {each.name: each for each in schema.dense}
     for name, before in saved["sparse"].items():
         if name not in sparse:
             raise _lacking(name, file, folder)
         _check_sparse(before, root, sparse[name], file=file, folder=folder)
-    for name, before in saved["dense"].items():
+    for name, scale in saved["dense"].items():
         if name not in dense:
             raise _lacking(name, file, folder)
-        if (now := _scale(dense[name])) != before:
-            problem = f"the numbers of {folder} are {_said(now)}, and the checkpoint was trained on {_said(before)}"
+        if (found := _scale(dense[name])) != scale:
+            problem = f"the numbers of {folder} are {_said(found)}, and the checkpoint was trained on {_said(scale)}"
             raise DataError(problem, file=file, column=name, remedy=TOGETHER)
     for axis in filter(None, axes):
         before, now = saved["axes"].get(axis.name), _cohorts(axis)
@@ -75,9 +76,9 @@ def _check_sparse(saved: Mapping[str, Any], root: str, column: SparseColumn, *, 
     if now == saved:
         return
     count, remedy = saved.get("values"), TOGETHER
-    longer = values is not None and type(count) is int and 0 < count < len(values)
-    if longer and _digest(values.slice(0, count)) == saved.get("ids"):
-        more = len(values) - count
+    before = count if type(count) is int and 0 < count else None
+    if values is not None and before and before < len(values) and _digest(values.slice(0, before)) == saved.get("ids"):
+        more = len(values) - before
         problem = f"{more:,} values have come to the vocabulary of {folder} since, and a run's tables do not grow"
         raise DataError(problem, file=file, column=column.name, remedy=remedy)
     key = next(key for key in now if now[key] != saved.get(key))

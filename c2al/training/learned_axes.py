@@ -6,6 +6,7 @@
 They are fitted on the train split and compared on validation: other rows, though of the same users.
 """
 
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,8 +153,13 @@ def _train_rows(run: Path, folder: str, schema: Schema, chosen: Sequence[Attribu
 
 
 def _clusters(run: Path, kind: str, options: Options) -> Clusters:
-    with np.load(run / "scores" / "train_units.npz") as file:
-        unit, z_UE = file["unit"], file["z_UE"]
+    path = run / "scores" / "train_units.npz"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            unit, z_UE = file["unit"], file["z_UE"]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        problem = f"the units' vectors do not read: {(str(error).splitlines() or [type(error).__name__])[0]:.200}"
+        raise DataError(problem, file=str(path), remedy="remove the file, and discover makes it again") from None
     return Clusters(unit, cluster(z_UE, method=kind, num_cohorts=options.cohorts, seed=options.seed))
 
 
