@@ -168,7 +168,7 @@ def _known(name: _Name) -> Any:
 def _new(name: Any, arguments: Any) -> Any:
     if not isinstance(name, _Name) or name.full not in _NEW or arguments != ():
         raise RefusedError(".metadata makes a record that DCP's has not")
-    kind = _NEW[name.full]
+    kind: Any = _NEW[name.full]
     return kind.__new__(kind)
 
 

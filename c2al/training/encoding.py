@@ -76,7 +76,7 @@ def _check_sparse(saved: Mapping[str, Any], root: str, column: SparseColumn, *, 
     if now == saved:
         return
     count, remedy = saved.get("values"), TOGETHER
-    before = count if type(count) is int and 0 < count else None
+    before = count if type(count) is int and count > 0 else None
     if values is not None and before and before < len(values) and _digest(values.slice(0, before)) == saved.get("ids"):
         more = len(values) - before
         problem = f"{more:,} values have come to the vocabulary of {folder} since, and a run's tables do not grow"

@@ -139,8 +139,8 @@ class SavedRun:
             if step is None and best and better is not None and better not in {each, *damaged}:
                 wanted, best = [better, each, *wanted], False
                 continue
-            for other, error in damaged.items():
-                tell(f"checkpoint {self._store.where(other)} is passed over for that of step {each}: {error.problem}")
+            for other, cause in damaged.items():
+                tell(f"checkpoint {self._store.where(other)} is passed over for that of step {each}: {cause.problem}")
             return each, progress
         raise next(iter(damaged.values()))
 
