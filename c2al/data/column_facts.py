@@ -33,11 +33,18 @@ class Distinct:
 
     def __init__(self) -> None:
         self._kept = np.empty(0, np.uint64)
+        self._waiting: list[np.ndarray] = []
         self._bits = 0
 
     def update(self, hashes: np.ndarray) -> None:
         """Take in some hashes."""
-        self._kept = np.union1d(self._kept, self._chosen(hashes))
+        self._waiting.append(self._chosen(hashes))
+        if sum(map(len, self._waiting)) > max(len(self._kept) // 2, 4_096):
+            self._merge()
+
+    def _merge(self) -> None:
+        self._kept = np.unique(np.concatenate([self._kept, *map(self._chosen, self._waiting)]))
+        self._waiting = []
         while len(self._kept) > MAX_HASHES:
             self._bits += 1
             self._kept = self._chosen(self._kept)
@@ -49,11 +56,13 @@ class Distinct:
     @property
     def count(self) -> int:
         """How many there are."""
+        self._merge()
         return len(self._kept) << self._bits
 
     @property
     def exact(self) -> bool:
         """Whether the count is no estimate."""
+        self._merge()
         return self._bits == 0
 
 
@@ -68,7 +77,7 @@ class ColumnFacts:
     def __init__(self, kind: pa.DataType) -> None:
         self.kind = kind
         flat = kind.value_type if pa.types.is_list(kind) else kind
-        self.countable = not pa.types.is_nested(flat) and not pa.types.is_null(flat)
+        self.countable = not (pa.types.is_nested(flat) or pa.types.is_null(flat) or pa.types.is_interval(flat))
         self.num_rows = self.num_nulls = 0
         self.rows_L, self.known_L, self.above_L = (np.zeros(2, np.int64) for _ in range(3))
         self.values = Distinct()

@@ -199,15 +199,15 @@ def _role(column: str, kind: pa.DataType, facts: ColumnFacts, *, by_time: bool) 
             return "ignored", "empty"
         return ("sparse", "multi-valued") if able else ("ignored", "lists of this type are no bags of ids")
     if facts.distinct is None:
-        return "ignored", "nested: flatten it"
+        return "ignored", "nested: flatten it" if pa.types.is_nested(kind) else "values of this type are no ids"
     if not facts.is_text:
         return "ignored", "bytes that are not UTF-8"
     if facts.distinct <= 1 and not facts.num_nulls:
         return "ignored", "constant"
+    if is_time(kind) or is_epoch(column, facts):
+        return "time", ""
     if note := _row_numbers(column, kind, facts):
         return "ignored", note
-    if is_time(kind) or (is_epoch(column, facts)):
-        return "time", ""
     if by_time and facts.is_date:
         return "ignored", "a date: it orders the split"
     quantity = is_float(kind) or (is_number(kind) and _COUNT.search(column) and not _ID.search(column))
