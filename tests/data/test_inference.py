@@ -55,7 +55,6 @@ def planned(tmp_path, **columns) -> Plan:
         ("pair", pa.array([{"a": 1}] * NUM), "ignored"),
         ("vector", pa.array([[0.5, 1.5]] * NUM), "ignored"),
         ("nested", pa.array([[[1]]] * NUM), "ignored"),
-        ("span", pa.array([pa.MonthDayNano([1, 2, i]) for i in range(NUM)]), "ignored"),
         ("seen", pa.array([[1, 2], None, []] * (NUM // 3)), "sparse"),
         ("day", pa.array([datetime.date(2024, 1, 1 + i % 28) for i in range(NUM)]), "sparse"),
         ("timestamp", 1_700_000_000 + RNG.integers(0, 10**6, NUM), "sparse"),
