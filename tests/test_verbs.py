@@ -1,12 +1,15 @@
 """What the verbs do with their configs, from prepared rows to pairs, plans and pages."""
 
 import json
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 
 from c2al import verbs
 from c2al.cli import compose
+from c2al.folder_lock import FileLock
 from c2al.schema import DataError, Schema
 from tests import runs
 
@@ -188,3 +191,16 @@ def test_a_study_made_anew_leaves_other_files_alone(tiny_rows, tmp_path, monkeyp
     with pytest.raises(pytest.fail.Exception, match="far enough"):
         verbs.study(compose("study", words), compose, words)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_data_that_another_process_prepares_is_waited_for(tmp_path, capsys):
+    path = str(tmp_path / "rows")
+    held = FileLock(Path(f"{path}.lock"), folder=path, problem="busy", remedy="wait")
+    held.take()
+    held.write()
+    config = compose("config", [f"data.path={path}", "data.prepare.rows=1000"])
+    verbs._make_data(config, path)
+    assert f"another process prepares this folder (process {os.getpid()} on" in capsys.readouterr().err
+    held.release(remove=True)
+    verbs._make_data(config, path)
+    assert Path(path, "schema.yaml").exists()
