@@ -62,7 +62,7 @@ def markdown(study: dict[str, Any]) -> str:
 def words(text: object, *, most: int = 200) -> str:
     """Text as Markdown shows it, letter for letter: no HTML, links, pictures, code, emphasis or columns of its own."""
     shown = printable(text, most=most).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*|~\[\]!#$]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", shown)
+    return re.sub(r"([\\`*|~$]|\](?=[(\[:])|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", shown)
 
 
 def code(text: str) -> str:

@@ -268,7 +268,7 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
     """Return the arrays of a run's snapshot of weights; a DataError where it does not read or holds no numbers."""
     remedy = "delete this file: the others are then compared without it"
     try:
-        with np.load(path) as file:  # does not unpickle
+        with path.open("rb") as raw, np.load(raw) as file:  # does not unpickle
             arrays = {name: file[name] for name in file.files}
     except Exception as error:  # zip, zlib, header and format errors have no class in common
         problem = f"a snapshot of weights does not read: {printable(error)}"

@@ -102,7 +102,7 @@ def terminal_table(study: dict[str, Any], *, num_others: int = 5) -> Table:
     """Overall, the pair's two cohorts, and the cohorts with the surest effects, for each arm; fits 80 columns."""
     title = f"{study['name']}: NE against {study['reference']} on the {study['split']} split"
     table = Table(title=Text(printable(title)), box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.caption = Text("negative is better; [interval over seeds], p: by Holm; without zero: better or worse")
+    table.caption = Text("negative is better; [interval over seeds] and p by Holm; sure where 0 is outside")
     several = len(arms(study)) > 1
     table.add_column("arm · cohort" if several else "cohort", overflow="fold")
     for name in ("rows", "NE", "difference, %", "p"):

@@ -301,7 +301,8 @@ def test_control_characters_and_markup_reach_no_terminal(folder, monkeypatch, ca
 
 def test_markdown_shows_text_letter_for_letter():
     assert words("age_x_surface: 25-34 × a") == "age_x_surface: 25-34 × a"
-    assert words("<b>|*x*_y_`[a](b)") == r"&lt;b&gt;\|\*x\*\_y\_\`\[a\](b)"
+    assert words("<b>|*x*_y_`[a](b)") == r"&lt;b&gt;\|\*x\*\_y\_\`[a\](b)"
+    assert words("+0.05 % NE [−0.01, +0.11].") == "+0.05 % NE [−0.01, +0.11]."
     assert code("a`b``c") == "``` a`b``c ```"
     assert code("method=c2al") == "`method=c2al`"
 
