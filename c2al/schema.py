@@ -160,11 +160,15 @@ class Schema:
         stored = {axis.name: axis for axis in self.axes}
         if name in stored:
             return stored[name]
-        for cut in (i for i in range(len(name)) if name.startswith("_x_", i)):
-            first, second = stored.get(name[:cut]), stored.get(name[cut + 3 :])
-            if first and second:
-                cohorts = tuple(f"{a} × {b}" for a in first.cohorts for b in second.cohorts)
-                return CohortAxis(name, cohorts, kind="cross", crosses=(first.name, second.name))
+        cuts = [(name[:i], name[i + 3 :]) for i in range(len(name)) if name.startswith("_x_", i)]
+        pairs = [(stored[a], stored[b]) for a, b in cuts if a in stored and b in stored]
+        if len(pairs) > 1:
+            found = " or ".join(f"{a.name} and {b.name}" for a, b in pairs)
+            remedy = "rename a column, so that one pair alone has this name"
+            raise DataError(f"the axis may cross {found}", file="schema.yaml", value=name, remedy=remedy)
+        for first, second in pairs:
+            cohorts = tuple(f"{a} × {b}" for a in first.cohorts for b in second.cohorts)
+            return CohortAxis(name, cohorts, kind="cross", crosses=(first.name, second.name))
         raise DataError("no such cohort axis", file="schema.yaml", value=name, remedy=_nearest(name, tuple(stored)))
 
     def save(self, folder: str) -> None:

@@ -105,3 +105,12 @@ def test_older_files_say_in_their_notes_what_parts_of_times_are_of(tmp_path):
     (column,) = Schema.load(str(tmp_path)).sparse
     assert (column.raw, column.part) == ("when", "hour")
     assert SparseColumn("user", 3).raw == "user"
+
+
+def test_a_crossed_axis_whose_name_says_two_pairs_is_refused():
+    axes = tuple(CohortAxis(name, ("1", "2")) for name in ("a", "b_x_c", "a_x_b", "c", "d"))
+    schema = Schema("s", "label", (), axes=axes)
+    assert schema.axis("a_x_b").kind == "category"
+    assert schema.axis("a_x_d").crosses == ("a", "d")
+    with pytest.raises(DataError, match="a and b_x_c or a_x_b and c"):
+        schema.axis("a_x_b_x_c")

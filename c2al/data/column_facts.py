@@ -187,7 +187,8 @@ class ColumnFacts:
 
     def _measure(self, numbers: np.ndarray, label_R: np.ndarray, file: str) -> None:
         first = self._last[1] + 1 if self._last and self._last[0] == file else numbers[0]
-        self.is_numbered = self.is_numbered and numbers[0] == first and bool((np.diff(numbers) == 1).all())
+        with np.errstate(over="ignore", invalid="ignore"):  # extreme values, and infinity less infinity
+            self.is_numbered = self.is_numbered and numbers[0] == first and bool((np.diff(numbers) == 1).all())
         self._last = (file, float(numbers[-1]))
         finite = np.isfinite(numbers)
         numbers, label_R = numbers[finite], label_R[finite]

@@ -33,7 +33,9 @@ def mean_ids(folder: str, columns: Sequence[SparseColumn]) -> dict[str, float]:
 def _means(footer: pq.FileMetaData, names: Sequence[str]) -> dict[str, float]:
     totals = dict.fromkeys(names, 0)
     for group in map(footer.row_group, range(footer.num_row_groups)):
-        for chunk in map(group.column, range(group.num_columns)):
+        for i, chunk in enumerate(map(group.column, range(group.num_columns))):
+            if not footer.schema.column(i).max_repetition_level:  # a column may be called a.list.element
+                continue
             name = chunk.path_in_schema.removesuffix(".list.element").removesuffix(".list.item")
             if name in totals:
                 totals[name] += chunk.num_values

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from c2al.data.arrow_types import plain_type, plain_values
 from c2al.schema import DataError
 from c2al.serving.bodies import MOST_COLUMNS, check_columns, check_rows, too_long
 from c2al.serving.refusals import RefusalError
@@ -21,6 +22,7 @@ from c2al.serving.refusals import RefusalError
 FILE = "the request"
 MOST_MESSAGES = 10_000
 DICTIONARY, RECORDS = 2, 3  # MessageHeader in Message.fbs
+EXTENSIONS = ("arrow.uuid", "arrow.bool8", "arrow.json")  # read as texts and booleans, as c2al prepare reads them
 REMEDY = "send one stream, as pyarrow.ipc.new_stream writes it"
 
 
@@ -155,6 +157,8 @@ def _plain(table: pa.Table, most_bytes: int) -> pa.Table:
     left = most_bytes
     arrays = []
     for name, column in zip(names, table.columns, strict=True):
+        if isinstance(column.type, pa.BaseExtensionType) and column.type.extension_name in EXTENSIONS:
+            column = pa.chunked_array([plain_values(chunk) for chunk in column.chunks], plain_type(column.type))
         kind = column.type
         if pa.types.is_dictionary(kind) and _is_plain(kind.value_type):
             left -= sum(_resolved_bytes(chunk) for chunk in column.chunks)

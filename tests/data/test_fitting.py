@@ -5,6 +5,7 @@ from scipy.stats import skew
 
 from c2al.data import fitting
 from c2al.data.fitting import AxisFit, Moments, Scale
+from tests.data.raw_rows import prepared, write
 
 
 @pytest.mark.parametrize("shift", [0.0, 1e6])
@@ -116,3 +117,18 @@ def test_extreme_values_are_stored_as_finite_numbers_without_a_warning(values):
 def test_small_numbers_keep_their_differences():
     values = np.random.default_rng(0).normal(0, 1e-20, 1_000)
     assert scaled(values).encode(values).std() == pytest.approx(1, rel=1e-3)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("value", [1.7976931348623157e308, -1e110, float("inf"), float("nan"), 5e-324, 3.4e38])
+@pytest.mark.parametrize("share", [0.01, 1.0])
+def test_rows_with_extreme_values_are_prepared_without_a_warning(tmp_path, value, share):
+    rng = np.random.default_rng(0)
+    x = np.where(rng.random(500) < share, value, rng.normal(size=500))
+    x[1::250] = -x[0]
+    folder = write(tmp_path, pa.table({"x": x, "user": rng.integers(0, 9, 500), "clicked": np.arange(500) % 2}))
+    schema, tables = prepared(folder, sparse=["user"], dense=["x"], axes=["x"] if share < 1 else [])
+    for table in tables.values():
+        assert np.isfinite(table["x"].to_numpy()).all()
+    [line] = [found for found in schema.notes["found"] if found["column"] == "x"]
+    assert ("clipped" in line["note"]) == (1e30 < abs(value) < float("inf"))

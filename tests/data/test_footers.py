@@ -35,3 +35,12 @@ def test_nothing_is_said_without_a_whole_file(tmp_path):
     assert mean_ids(str(tmp_path), COLUMNS) == {}
     (tmp_path / "train" / "a.parquet").write_bytes(b"cut")
     assert mean_ids(str(tmp_path), COLUMNS) == {}
+
+
+def test_a_single_column_with_the_path_of_a_list_does_not_count(tmp_path):
+    (tmp_path / "train").mkdir()
+    bags = pa.array([[1, 2], [3]], pa.list_(pa.int32()))
+    rows = pa.table({"a": bags, "a.list.element": [1, 2], "a.b": bags})
+    pq.write_table(rows, tmp_path / "train" / "part.parquet")
+    columns = [SparseColumn("a", 5, multi=True), SparseColumn("a.list.element", 5), SparseColumn("a.b", 5, multi=True)]
+    assert mean_ids(str(tmp_path), columns) == {"a": 1.5, "a.b": 1.5}

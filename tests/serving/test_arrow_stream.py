@@ -153,3 +153,19 @@ def test_columns_and_batches_are_counted():
             writer.write_batch(batch)
     status, problem = refused(bytes(sink.getvalue()), most_bytes=64 * MIB)
     assert (status, "batches" in problem) == (400, True)
+
+
+def test_extension_types_are_read_as_prepare_reads_them():
+    ids = pa.array([bytes(range(16)), None], pa.uuid())
+    flag = pa.ExtensionArray.from_storage(pa.bool8(), pa.array([1, 0], pa.int8()))
+    text = pa.ExtensionArray.from_storage(pa.json_(), pa.array(["{}", None]))
+    table = read(stream(pa.table({"id": ids, "flag": flag, "text": text, "n": [1, 2]})))
+    assert table.to_pydict() == {
+        "id": ["00010203-0405-0607-0809-0a0b0c0d0e0f", None],
+        "flag": [True, False],
+        "text": ["{}", None],
+        "n": [1, 2],
+    }
+    tensor = pa.FixedShapeTensorArray.from_numpy_ndarray(np.ones((2, 3), np.float32))
+    with pytest.raises(DataError, match="not read"):
+        read(stream(pa.table({"x": tensor})))
