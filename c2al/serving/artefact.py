@@ -1,22 +1,22 @@
 """A served file, open: encoded rows in, the primary head's logits out.
 
-Nothing in it is unpickled, and neither TorchRec nor FBGEMM nor what trains is imported. A file of ``format=aoti`` holds
-machine code, which opening runs: open only what comes from people you trust, whatever its checksums say.
+Nothing in it is unpickled or evaluated, and neither TorchRec nor FBGEMM nor what trains is imported. A file of
+``format=aoti`` holds machine code, which opening runs: it opens only with ``trust_code``. docs/security.md
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
-from c2al.names import file_names
-from c2al.schema import DataError, DenseColumn, Schema, SparseColumn
+from c2al.schema import DataError
 from c2al.serving import programs
-from c2al.serving.archive import OWN, Archive
-from c2al.serving.inputs import Inputs
+from c2al.serving.archive import ANEW, Archive
+from c2al.serving.inputs import Bags, Inputs
+from c2al.serving.manifest import FORGED, Described, table_record
 from c2al.serving.quantized import PARTS
 from c2al.serving.served import Columns, SparseInput, widths_of
 
@@ -26,29 +26,51 @@ MOST_ROWS = 16_384  # that go through the model at once
 class Artefact:
     """A model from its file. Called with ``Inputs`` it gives ``logit_B`` float32."""
 
-    def __init__(self, archive: Archive, *, device: str | None = None) -> None:
+    def __init__(
+        self, archive: Archive, described: Described, *, device: str | None = None, trust_code: bool = False
+    ) -> None:
         self.path, self._archive, self.manifest = archive.path, archive, archive.manifest
-        self.device = torch.device(device or self.manifest["device"])
-        self.sparse = [SparseInput(**column) for column in self.manifest["inputs"]["sparse"]]
-        self.schema = _schema(self.manifest["schema"])
+        self.device = _device(device or described.device, archive.path)
+        self.sparse, self.schema, self._described = described.sparse, described.schema, described
         self.columns = Columns(
             dense=tuple(column.name for column in self.schema.dense),
             single=tuple(column.name for column in self.sparse if not column.multi),
             bags=tuple(column.name for column in self.sparse if column.multi),
         )
-        self.tables = matrices(archive, self.sparse, self.manifest["dtype"], self.device)
-        self._program = programs.load(archive, self.manifest, self.device)
+        self.tables = matrices(archive, self.sparse, described.dtype, self.device)
+        num_inputs = len(self.tables) + 2 + 2 * len(self.columns.bags)
+        self._program = programs.load(archive, described, self.device, num_inputs=num_inputs, trust_code=trust_code)
         self._rows_S = np.array([column.num_rows for column in self.sparse if not column.multi], np.int64)
         self._rows_of = {column.name: column.num_rows for column in self.sparse if column.multi}
 
     def vocabulary(self, column: str) -> pa.Array:
-        """The values of a column's ids, as text: the value at place i has id i + 1. Empty where it has none."""
-        file = file_names(each.name for each in self.schema.sparse).get(column, column)
-        known = (f"{OWN}vocabularies/{name}.parquet" for name in (file, column))  # the second one: in older files
-        name = next((name for name in known if name in self._archive.names()), None)
+        """Return the values of a column's ids, as text: the value at place i has id i + 1. Empty where it has none.
+
+        Raises:
+            DataError: it is no vocabulary, or has not one value for each row of its table but the first.
+        """
+        names = self._described.vocabularies.get(column, ())
+        name = next((name for name in names if name in self._archive.names()), None)
         if name is None:
             return pa.array([], pa.string())
-        return pq.read_table(pa.BufferReader(self._archive.read(name))).sort_by("id")["value"].combine_chunks()
+        num_rows = next(each.num_rows for each in self.schema.sparse if each.name == column)
+        try:
+            with pq.ParquetFile(pa.BufferReader(self._archive.read(name))) as file:
+                if file.metadata.num_rows != num_rows - 1:
+                    problem = f"a vocabulary of {file.metadata.num_rows} values beside a table of {num_rows} rows"
+                    raise DataError(problem, file=self.path, column=column, remedy=ANEW)
+                table = file.read(columns=["value", "id"]).sort_by("id")
+            ids, values = table["id"].to_numpy(), table["value"].combine_chunks()
+        except (pa.ArrowException, KeyError, OSError) as error:
+            problem = f"a vocabulary does not read: {(str(error).splitlines() or [''])[0][:200]}"
+            raise DataError(problem, file=self.path, column=column, remedy=FORGED) from None
+        if not np.array_equal(ids, np.arange(1, num_rows)):
+            raise DataError("a vocabulary whose ids are not 1, 2, 3, …", file=self.path, column=column, remedy=ANEW)
+        if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
+            raise DataError("a vocabulary whose values are no texts", file=self.path, column=column, remedy=ANEW)
+        if pc.count_distinct(values, mode="all").as_py() != len(values):
+            raise DataError("a vocabulary that has a value twice", file=self.path, column=column, remedy=ANEW)
+        return values
 
     def __call__(self, inputs: Inputs) -> np.ndarray:
         """``logit_B``; DataError where an id is none of its table's."""
@@ -67,7 +89,11 @@ class Artefact:
             [self._tensor(bag.values_V) for bag in bags],
             [self._tensor(bag.lengths_B) for bag in bags],
         )
-        return self._program(*arguments).float().cpu().numpy()
+        logit_B = self._program(*arguments)
+        if not isinstance(logit_B, torch.Tensor) or logit_B.shape != (len(inputs),) or not logit_B.is_floating_point():
+            problem = f"the model does not give one number for each of {len(inputs)} rows"
+            raise DataError(problem, file=self.path, remedy=FORGED)
+        return logit_B.float().cpu().numpy()
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
@@ -97,26 +123,56 @@ def matrices(
     return made
 
 
-def open_artefact(path: str, *, check: bool = True, device: str | None = None) -> Artefact:
-    """Open what ``c2al export`` wrote. ``check`` reads the file once, for its checksums.
+def open_artefact(path: str, *, check: bool = True, device: str | None = None, trust_code: bool = False) -> Artefact:
+    """Open what ``c2al export`` wrote, and score two rows with it.
 
-    DataError: no file, not a model, cut short, of another version, not as it was written, not for this machine.
+    Args:
+        path: the file.
+        check: read all of it once, for its checksums.
+        device: ``cpu`` or ``cuda``; None is where it was exported to run.
+        trust_code: open a file of ``format=aoti`` too, which runs the machine code in it.
+
+    Raises:
+        DataError: no file, not a model, cut short, of another version, not as it was written, not for this machine,
+            code that is not trusted, or records, sizes and operators that no model of c2al's has.
     """
-    return Artefact(Archive(path, check=check), device=device)
+    archive = Archive(path, check=False)
+    described = Described(archive.manifest, path)
+    described.check_records(archive)
+    if check:
+        archive.check_contents()
+    return opened(archive, described, device=device, trust_code=trust_code)
 
 
-def table_record(width: int, part: int) -> str:
-    """Where the rows of all tables of a width lie, or a part of them."""
-    return f"{OWN}tables/{width}.{part}"
+def opened(archive: Archive, described: Described, *, device: str | None = None, trust_code: bool = False) -> Artefact:
+    """Make the model of a checked archive, and try it; whatever fails there is the file's fault."""
+    try:
+        artefact = Artefact(archive, described, device=device, trust_code=trust_code)
+        for lengths in ([0, 0], [1, 2]):
+            artefact(_trial(artefact, lengths))
+    except DataError:
+        raise
+    except Exception as error:  # a graph or modules that somebody made up can fail in any way
+        problem = f"the model does not run: {type(error).__name__} {(str(error).splitlines() or [''])[0][:200]}"
+        raise DataError(problem, file=archive.path, remedy=FORGED) from error
+    return artefact
+
+
+def _trial(artefact: Artefact, lengths: Sequence[int]) -> Inputs:
+    """Rows of unknown values, with as many in each bag."""
+    columns, num = artefact.columns, len(lengths)
+    bag = Bags(np.zeros(sum(lengths), np.int64), np.array(lengths, np.int64))
+    dense_BN = np.zeros((num, len(columns.dense)), np.float32)
+    return Inputs(dense_BN, np.zeros((num, len(columns.single)), np.int64), dict.fromkeys(columns.bags, bag))
+
+
+def _device(name: str, path: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        remedy = "open it where there is a GPU, or export it again with device=cpu"
+        raise DataError("the model was exported for a GPU, and there is none here", file=path, remedy=remedy)
+    return torch.device(name)
 
 
 def _no_such_id(column: str, value: int, num_rows: int, file: str) -> DataError:
     remedy = "encode raw rows with this model's own vocabularies, or give 0 for what is unknown"
     return DataError(f"id outside [0, {num_rows})", file=file, column=column, value=value, remedy=remedy)
-
-
-def _schema(raw: Mapping[str, Any]) -> Schema:
-    sparse = tuple(SparseColumn(**column) for column in raw["sparse"])
-    dense = tuple(DenseColumn(**column) for column in raw["dense"])
-    more = {key: raw[key] for key in ("weight", "unit", "csv") if key in raw}
-    return Schema(raw["name"], raw["label"], sparse, dense, **more)

@@ -1,11 +1,16 @@
 """A model's modules from its manifest alone: without Hydra, and with no code but c2al's layers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from typing import Any
 
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
 from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from c2al.embedding.dense import DenseTokens
 from c2al.heads.assembled import assembled
@@ -14,6 +19,51 @@ from c2al.schema import DataError
 from c2al.serving.served import Lookup, ServedModel, SparseInput
 
 LAYERS = ("c2al.interaction.", "c2al.heads.")
+REFUSED = "do not trust the file, or export it again: c2al export run=… to=…"
+MOST_UNUSED = 10_000  # parameters of auxiliary heads, which are built and left out
+
+
+def loaded(manifest: Mapping[str, Any], weights: bytes, path: str) -> ServedModel:
+    """Return the model that a manifest describes, with the weights of a file of safetensors.
+
+    It is built without memory first: what would be larger than its weights, or another model, is refused before.
+
+    Raises:
+        DataError: they do not fit, or it names code that is no layer of c2al's.
+    """
+    try:
+        tensors = load_tensors(weights)
+        with _at_most(len(tensors)), torch.device("meta"):
+            shapes = {name: value.shape for name, value in built(manifest).state_dict().items()}
+        if shapes != {name: value.shape for name, value in tensors.items()}:
+            raise DataError("the weights are those of another model", file=path, remedy=REFUSED)
+        model = built(manifest)
+        model.load_state_dict(tensors)
+    except DataError as error:
+        value = error.where["value"]
+        raise DataError(error.problem, file=path, value=value, remedy=error.remedy) from None
+    except (SafetensorError, LookupError, TypeError, ValueError, AttributeError, ImportError, RuntimeError) as error:
+        problem = f"the model does not read: {type(error).__name__} {(str(error).splitlines() or [''])[0][:200]}"
+        raise DataError(problem, file=path, remedy=REFUSED) from error
+    return model
+
+
+@contextmanager
+def _at_most(num_tensors: int) -> Iterator[None]:
+    """A context in which modules make no more parameters than there are weights for; a DataError at the next."""
+    made = 0
+
+    def count(module: nn.Module, name: str, parameter: object) -> None:
+        nonlocal made
+        made += parameter is not None
+        if made > num_tensors + MOST_UNUSED:
+            raise DataError("the model has more layers than weights", value=num_tensors, remedy=REFUSED)
+
+    handle = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def built(manifest: Mapping[str, Any]) -> ServedModel:
@@ -43,12 +93,12 @@ def linear_maps(sparse: list[SparseInput], dim: int) -> nn.ModuleDict:
 def make(settings: Mapping[str, Any], **sizes: Any) -> Any:
     """What ``_target_`` names, with keyword arguments; DataError unless it is one of c2al's layers."""
     target = settings["_target_"]
-    if not target.startswith(LAYERS):
+    if not isinstance(target, str) or not target.startswith(LAYERS):
         raise DataError("the model names code that is no layer of c2al's", value=target, remedy="do not trust the file")
     module, _, name = target.rpartition(".")
     own = {key: _value(value) for key, value in settings.items() if key not in ("_target_", "_partial_")}
     made = getattr(import_module(module), name)
-    if not (isinstance(made, type) and issubclass(made, nn.Module)):
+    if not (isinstance(made, type) and issubclass(made, nn.Module) and made.__module__ == module):
         raise DataError("the model names code that is no layer of c2al's", value=target, remedy="do not trust the file")
     return partial(made, **own, **sizes) if settings.get("_partial_") else made(**own, **sizes)
 

@@ -7,7 +7,7 @@ from typing import Any
 from c2al.schema import DataError
 from c2al.serving.calibration import chosen
 from c2al.serving.export import export
-from c2al.serving.programs import FORMATS
+from c2al.serving.manifest import FORMATS
 from c2al.serving.triton import export_repository
 from c2al.training.trust import modules_of
 

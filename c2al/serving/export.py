@@ -21,9 +21,10 @@ from c2al.names import file_names
 from c2al.schema import DataError, Schema
 from c2al.serving import parity, programs
 from c2al.serving.archive import OWN, Archive, Writer, written
-from c2al.serving.artefact import Artefact, matrices, table_record
+from c2al.serving.artefact import matrices, opened
 from c2al.serving.calibration import NONE
 from c2al.serving.encode import checked_policy
+from c2al.serving.manifest import FORMATS, Described, table_record
 from c2al.serving.quantized import DTYPES, quantized
 from c2al.serving.served import Lookup, ServedModel, SparseInput, lay_out, widths_of
 from c2al.training import build
@@ -57,7 +58,7 @@ def export(
     packages whose code the run's config may name beside c2al's (``c2al.training.trust``). DataError where the
     run, a setting or the place to write to is at fault, and where the file would not score as the model does.
     """
-    _check(format=(format, programs.FORMATS), dtype=(dtype, DTYPES), proof=(proof, ("model", "scores")))
+    _check(format=(format, FORMATS), dtype=(dtype, DTYPES), proof=(proof, ("model", "scores")))
     rules = checked_policy(policy or {})
     saved = SavedRun(run, step=step, trusted=trusted)
     _check_device(device)
@@ -82,11 +83,14 @@ def export(
         programs.save(writer, model, example, format)
         _write_vocabularies(writer, saved)
         say("proof: the same scores, the same graph as the baseline's")
-        opened = Artefact(Archive.under_way(writer, manifest))
+        archive = Archive.under_way(writer, manifest)
+        described = Described(archive.manifest, archive.path)
+        described.check_records(archive)
+        artefact = opened(archive, described, trust_code=True)  # compiled here a moment ago
         reference = parity.reference(saved, proof, rows=proof_rows if dtype == "fp32" else quality_rows)
-        ours = parity.scored(opened, reference)
+        ours = parity.scored(artefact, reference)
         manifest["parity"] = {
-            "scores": parity.same_scores(opened, reference, ours, source=proof),
+            "scores": parity.same_scores(artefact, reference, ours, source=proof),
             "baseline": parity.beside_baseline(
                 model, served(baseline(saved), _multi(saved), dtype)[0].to(device), example
             ),

@@ -3,8 +3,6 @@
 All take ``(tables, dense_BN, ids_BS, values, lengths)`` and give ``logit_B``.
 """
 
-import io
-import json
 import platform
 import shutil
 import tempfile
@@ -13,18 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import nn
-from torch.export.pt2_archive._package import PT2ArchiveWriter
 
 from c2al.schema import DataError
-from c2al.serving.archive import ANEW, OWN, ROOT, Archive, Writer
-from c2al.serving.eager import built
+from c2al.serving import graph
+from c2al.serving.archive import ROOT, Archive, Writer
+from c2al.serving.eager import loaded
+from c2al.serving.manifest import DENSE, Described
 from c2al.serving.served import ServedModel
 
-FORMATS = ("export", "eager", "aoti")
-DENSE = f"{OWN}dense.safetensors"
 Program = Callable[..., torch.Tensor]
 Arguments = tuple[Any, ...]
 
@@ -42,8 +38,20 @@ def exported(model: nn.Module, arguments: Arguments) -> torch.export.ExportedPro
     )
     with torch.no_grad():
         program = torch.export.export(model, arguments, dynamic_shapes=shapes)
+    program = functional(program)
     program.example_inputs = None  # tables are among them
     return program
+
+
+def functional(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """Return a program without operators that write into their arguments, which a graph file may not hold."""
+    if any(_writes(node.target) for node in program.graph.nodes):
+        return program.run_decompositions({})
+    return program
+
+
+def _writes(target: Any) -> bool:
+    return isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable
 
 
 def save(writer: Writer, model: ServedModel, arguments: Arguments, kind: str) -> None:
@@ -72,64 +80,25 @@ def compile_into(packed: Path, program: torch.export.ExportedProgram, arguments:
     aoti_compile_and_package(program, package_path=str(packed))
 
 
-def load(archive: Archive, manifest: Mapping[str, Any], device: torch.device) -> Program:
-    """The callable that a file holds."""
-    kind = manifest["kind"]
-    if kind == "eager":
-        return _load_eager(archive, manifest, device)
-    if kind == "export":
-        return _load_exported(archive, device)
-    return _load_compiled(archive, manifest)
-
-
-def _load_eager(archive: Archive, manifest: Mapping[str, Any], device: torch.device) -> Program:
-    model = built(manifest)
-    model.load_state_dict(load_tensors(archive.read(DENSE)))
-    return model.to(device).eval()
-
-
-def _load_exported(archive: Archive, device: torch.device) -> Program:
-    """By torch's own reader, from a copy without the tables; refused where that reader would unpickle."""
-    _refuse_pickles(archive)
-    packed = io.BytesIO()
-    with PT2ArchiveWriter(packed) as writer:
-        for name in archive.names():
-            inside = name.removeprefix(f"{ROOT}/")
-            if not name.startswith(OWN) and not inside.startswith((".data", "byteorder", "archive_")):
-                writer.write_bytes(inside, archive.read(name))
-    packed.seek(0)
-    try:
-        program = torch.export.load(packed)
-    except Exception as error:  # whatever another version's graph makes torch say
-        written = archive.manifest["versions"].get("torch")
-        problem = f"the graph, written by torch {written}, does not open in torch {torch.__version__}: {error}"
-        raise DataError(problem, file=archive.path, remedy=f"install torch {written}, or {ANEW}") from error
-    return program.module().to(device)
-
-
-def _refuse_pickles(archive: Archive) -> None:
-    """torch's reader unpickles weights and constants that say so, and samples that it cannot read otherwise."""
-    for name in archive.names():
-        if name.endswith("_config.json") and "/data/" in name:
-            if any(entry["use_pickle"] for entry in json.loads(archive.read(name))["config"].values()):
-                raise _pickled(archive, name)
-        elif "/data/constants/" in name and "tensor_" not in name:
-            raise _pickled(archive, name)
-        elif "/sample_inputs/" in name and archive.read(name):
-            try:
-                torch.load(io.BytesIO(archive.read(name)), weights_only=True)
-            except Exception:
-                raise _pickled(archive, name) from None
-
-
-def _pickled(archive: Archive, name: str) -> DataError:
-    problem = "the model holds a pickle, which could run any code"
-    return DataError(problem, file=archive.path, value=name, remedy=f"do not trust it; {ANEW}")
+def load(archive: Archive, described: Described, device: torch.device, *, num_inputs: int, trust_code: bool) -> Program:
+    """Return the callable that a file holds; a DataError where it is code and that is not trusted."""
+    if described.kind == "eager":
+        model = loaded(archive.manifest, archive.read(DENSE), archive.path)
+        return model.to(device).eval()
+    if described.kind == "export":
+        module = graph.load(archive, num_inputs, device)
+        return lambda tables, dense_BN, ids_BS, values, lengths: module(*tables, dense_BN, ids_BS, *values, *lengths)
+    if not trust_code:
+        problem = "the model is machine code (format=aoti), and opening it runs it"
+        remedy = "pass trust_code=true if you know who made it, or export the run with format=export"
+        raise DataError(problem, file=archive.path, remedy=remedy)
+    return _load_compiled(archive, archive.manifest)
 
 
 def _load_compiled(archive: Archive, manifest: Mapping[str, Any]) -> Program:
     check_machine(manifest, archive.path)
     from torch._inductor import aoti_load_package
+    from torch.export.pt2_archive._package import PT2ArchiveWriter
 
     with tempfile.TemporaryDirectory() as folder:
         packed = Path(folder) / f"{ROOT}.pt2"
@@ -148,8 +117,10 @@ def machine(device: str) -> dict[str, str]:
 
 def check_machine(manifest: Mapping[str, Any], path: str) -> None:
     """DataError where machine code is for another machine or another torch."""
-    here = machine(manifest["device"])
-    for key, there in manifest["machine"].items():
+    here, said = machine(manifest["device"]), manifest.get("machine")
+    if not isinstance(said, dict) or said.keys() != here.keys():
+        raise DataError("it does not say for which machine it is", file=path, remedy="export it again")
+    for key, there in said.items():
         if there != here[key]:
             problem = f"compiled for {key} {there}, and this is {here[key]}"
             remedy = "export it again with format=aoti on such a machine, or with format=export"

@@ -44,13 +44,13 @@ class Scored:
     left_out: str | None = None  # one line about files that were not read
 
 
-def opened(path: str, *, check: bool = True) -> "Artefact":
+def opened(path: str, *, check: bool = True, trust_code: bool = False) -> "Artefact":
     """The model; torch is imported here."""
     from c2al.parallel.threads import use
     from c2al.serving.artefact import open_artefact
 
     use(None)  # a worker has one, by its environment
-    return open_artefact(path, check=check)
+    return open_artefact(path, check=check, trust_code=trust_code)
 
 
 def score(
@@ -67,6 +67,7 @@ def score(
     csv: Mapping[str, Any] | None = None,
     batch_rows: int = 16_384,
     workers: int = 1,
+    trust_code: bool = False,
     progress: Callable[[int, int], None] | None = None,
     opener: Opener = opened,
 ) -> Scored:
@@ -74,9 +75,11 @@ def score(
 
     ``needs`` is the kind that the calibration must be of. ``prepared`` None: where the folder has a schema.yaml.
     ``csv`` says how text files are read (``nulls``, ``encoding``, ``names``, ``delimiter``), None as in training.
-    ``progress(done, all)`` counts rows; all is 0 while unknown.
+    ``progress(done, all)`` counts rows; all is 0 while unknown. ``trust_code`` opens a file of ``format=aoti``, whose
+    machine code runs here.
     """
     _check(data, to, keep, batch_rows)
+    opener = partial(opener, trust_code=True) if trust_code else opener
     artefact = opener(model)
     prepared = is_prepared(data) if prepared is None else prepared
     rules: dict[str, str] = dict(artefact.manifest.get("policy", {}))
@@ -124,6 +127,7 @@ def run(config: Any, progress: Callable[[int, int], None]) -> Scored:
         csv=dict(config.get("csv") or {}),
         batch_rows=config.batch_rows,
         workers=config.workers,
+        trust_code=config.trust_code is True,
         progress=progress,
     )
 

@@ -129,7 +129,7 @@ def _opener(settings: Settings) -> "Callable[[], Artefact]":
         from c2al.serving.artefact import open_artefact
 
         use(settings.threads, key="threads")
-        return open_artefact(settings.artefact)
+        return open_artefact(settings.artefact, trust_code=settings.trust_code)
 
     return opened
 

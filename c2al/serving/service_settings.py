@@ -34,6 +34,7 @@ class Settings:
     """Checked when made: a DataError names the key. ``calibration`` and ``policy`` go before the artefact's own."""
 
     artefact: str = ""
+    trust_code: bool = False
     host: str = "127.0.0.1"
     port: int = 8080
     max_rows_per_request: int = 4096
@@ -68,6 +69,7 @@ class Settings:
         self._check("port", _above(self.port, -1) and self.port < 2**16, "give a port, 0 for any that is free")
         self._check("unknown_columns", self.unknown_columns in ("error", "ignore"), "error or ignore")
         self._check("log_level", self.log_level in LEVELS, f"one of {', '.join(LEVELS)}")
+        self._check("trust_code", isinstance(self.trust_code, bool), "true or false")
         token = self.reload_token
         self._check("reload_token", token is None or len(str(token)) >= 8, "8 characters at least")
         self._check("calibration", self.calibration in (None, *KINDS), f"one of {', '.join(KINDS)}, null: the model's")

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -247,8 +248,10 @@ def distribute(config: DictConfig, model: TrainingModel, placements: list[Placem
 def prepare_dense(
     ranker: Ranker, precision: str, *, compiled: bool, device: torch.device, heads_apart: bool = False
 ) -> None:
-    """Compile the dense part, run it under bf16 autocast, or neither.
+    """Compile the dense part, train it under bf16 autocast, or neither.
 
+    Evaluation is in float32 whatever the precision: logits of bf16 have 8 bits, so that those near -3 are 1/64 apart,
+    and the file that serves the model computes in float32.
     Heads whose gradients a method takes one by one are not compiled: their graph is gone through several times, and
     compiled code gives its buffers away at the first.
     """
@@ -256,5 +259,16 @@ def prepare_dense(
         if compiled and not (heads_apart and part is ranker.heads):
             part.compile()
         if precision == "bf16":
-            forward: Any = torch.autocast(device.type, dtype=torch.bfloat16)(part.forward)
-            part.forward = forward  # type: ignore[method-assign]
+            part.forward = _in_bf16(part, device.type)  # type: ignore[method-assign]
+
+
+def _in_bf16(part: nn.Module, device: str) -> Any:
+    """Return a module's forward, under bf16 autocast while the module is in training mode."""
+    forward = part.forward
+
+    @wraps(forward)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=part.training):
+            return forward(*args, **kwargs)
+
+    return run

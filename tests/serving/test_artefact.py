@@ -1,17 +1,24 @@
+import random
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 
 from c2al.schema import DataError, Schema
+from c2al.serving import programs, serve
 from c2al.serving.artefact import Artefact, open_artefact
 from c2al.serving.inputs import Inputs
+from c2al.serving.score import score
+from c2al.serving.service_settings import Settings
 from c2al.serving.triton import random_inputs
 from c2al.training.saved_run import SavedRun
 from tests import runs
+from tests.serving.forge import forged, with_manifest
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +96,127 @@ def test_plain_torch_opens_it(file, artefact):
     arguments += [[torch.from_numpy(bag.values_V) for bag in bags], [torch.from_numpy(bag.lengths_B) for bag in bags]]
     with torch.no_grad():
         np.testing.assert_array_equal(program(artefact.tables, *arguments).numpy(), artefact(inputs))
+
+
+@pytest.fixture
+def machine_code(file, tmp_path):
+    """A file that says it is compiled, with a library that nobody asked for."""
+
+    def edit(records, manifest):
+        for name in [name for name in records if "/c2al/" not in name]:
+            del records[name]
+        records["model/data/aotinductor/model/evil.wrapper.so"] = b"\x7fELF"
+        manifest |= {"kind": "aoti", "machine": programs.machine("cpu")}
+
+    return forged(file, tmp_path / "code.pt2", edit)
+
+
+def test_machine_code_opens_for_those_alone_who_trust_it(machine_code, tiny_rows, tmp_path, monkeypatch):
+    """Through every door: Python, score, serve."""
+    monkeypatch.setattr(programs, "_load_compiled", lambda archive, manifest: pytest.fail("opened"))
+    doors = {
+        "open": lambda: open_artefact(machine_code),
+        "score": lambda: score(machine_code, data=tiny_rows, split="test", to=str(tmp_path / "s.parquet")),
+        "serve": serve._opener(Settings(artefact=machine_code)),
+    }
+    for door in doors.values():
+        with pytest.raises(DataError, match="trust_code=true"):
+            door()
+    assert not (tmp_path / "s.parquet").exists()
+
+
+def test_trust_is_handed_on(machine_code, tiny_rows, tmp_path, monkeypatch):
+    opened = []
+
+    def load(archive, manifest):
+        opened.append(archive.path)
+        raise DataError("opened", remedy="none")
+
+    monkeypatch.setattr(programs, "_load_compiled", load)
+    doors = [
+        lambda: open_artefact(machine_code, trust_code=True),
+        lambda: score(machine_code, data=tiny_rows, split="test", to=str(tmp_path / "s.parquet"), trust_code=True),
+        serve._opener(Settings(artefact=machine_code, trust_code=True)),
+    ]
+    for door in doors:
+        with pytest.raises(DataError, match="opened"):
+            door()
+    assert len(opened) == 3
+
+
+def test_a_model_that_does_not_run_does_not_open(file, tmp_path):
+    """Modules of one size and a table of another."""
+
+    def edit(manifest):
+        manifest["inputs"]["sparse"][0]["multi"] = manifest["schema"]["sparse"][0]["multi"] = True
+
+    with pytest.raises(DataError) as raised:
+        open_artefact(with_manifest(file, tmp_path / "m.pt2", edit))
+    assert "\n" not in str(raised.value)
+
+
+def vocabulary_of(content):
+    def edit(records, manifest):
+        name = manifest["schema"]["sparse"][0]["name"]
+        records[f"model/c2al/vocabularies/{name}.parquet"] = content
+
+    return edit
+
+
+def parquet_of(**columns):
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns), sink)
+    return sink.getvalue().to_pybytes()
+
+
+def test_vocabularies_that_are_not_those_of_their_tables(shop_file, tmp_path):
+    artefact = open_artefact(shop_file)
+    name = artefact.schema.sparse[0].name
+    values = artefact.vocabulary(name).to_pylist()
+    ids, num = list(range(1, len(values) + 1)), len(values)
+    wrong = {
+        "beside a table of": parquet_of(value=values[:-1], id=ids[:-1]),
+        "ids are not 1, 2, 3": parquet_of(value=values, id=[*ids[:-1], num + 5]),
+        "a value twice": parquet_of(value=[values[1], *values[1:]], id=ids),
+        "does not read": b"PAR1 and no more",
+        "No match": parquet_of(text=values, id=ids),
+        "are no texts": parquet_of(value=ids, id=ids),
+    }
+    for said, content in wrong.items():
+        with pytest.raises(DataError, match=said) as raised:
+            open_artefact(forged(shop_file, tmp_path / "m.pt2", vocabulary_of(content))).vocabulary(name)
+        assert name in str(raised.value)
+        assert "\n" not in str(raised.value)
+
+
+def test_a_vocabulary_is_not_unpacked_before_its_rows_are_counted(shop_file, tmp_path):
+    """Ten million equal values are a few kilobytes of Parquet."""
+    artefact = open_artefact(shop_file)
+    name = artefact.schema.sparse[0].name
+    many = pa.DictionaryArray.from_arrays(pa.array(np.zeros(10**7, np.int8)), ["x"])
+    content = parquet_of(value=many, id=np.zeros(10**7, np.int32))
+    assert len(content) < 10**5
+    with pytest.raises(DataError, match="10000000 values beside"):
+        open_artefact(forged(shop_file, tmp_path / "m.pt2", vocabulary_of(content))).vocabulary(name)
+
+
+def test_mutated_bytes_are_refused_or_score_the_same(file, artefact, tmp_path):
+    whole, rows = Path(file).read_bytes(), random_inputs(artefact, 8)
+    logit_B, rng, path = artefact(rows), random.Random(0), tmp_path / "m.pt2"
+    ways = [
+        lambda b, at: b[:at] + bytes([b[at] ^ rng.randrange(1, 256)]) + b[at + 1 :],
+        lambda b, at: b[:at],
+        lambda b, at: b[:at] + rng.randbytes(rng.randrange(1, 40)) + b[at:],
+        lambda b, at: b[:at] + b[at + rng.randrange(1, 1000) :],
+        lambda b, at: b[:at] + b"\xff" * 8 + b[at + 8 :],
+    ]
+    refused, directory = [], whole.rindex(b"model/c2al/tables") - 46
+    for i in range(150):
+        at = rng.randrange(directory, len(whole)) if i % 2 else rng.randrange(len(whole))
+        path.write_bytes(rng.choice(ways)(whole, at))
+        try:
+            np.testing.assert_array_equal(open_artefact(str(path))(rows), logit_B)
+        except DataError as error:
+            refused.append(str(error))
+    assert len(refused) > 100
+    assert not any("\n" in said for said in refused)

@@ -51,7 +51,7 @@ def test_a_graph_that_torch_cannot_read(file, tmp_path):
     def change(name, content):
         return b"{}" if name == f"{ROOT}/models/model.json" else content
 
-    with pytest.raises(DataError, match="does not open in torch"):
+    with pytest.raises(DataError, match="does not read"):
         open_artefact(rewritten(file, tmp_path / "m.pt2", change))
 
 

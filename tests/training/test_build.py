@@ -144,6 +144,8 @@ def test_bf16_is_of_the_dense_part_alone(tiny_rows, schema):
     assert not torch.equal(exact, rounded.float())
     torch.testing.assert_close(exact, rounded.float(), atol=0.05, rtol=0.05)
     assert {p.dtype for p in ranker.parameters()} == {torch.float32}
+    ranker.eval()
+    assert torch.equal(exact, ranker.heads(ranker.interaction(x_BFD))), "evaluation is in float32"
 
 
 def test_heads_of_a_gradient_method_are_not_compiled(tiny_rows, schema):
