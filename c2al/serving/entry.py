@@ -39,8 +39,11 @@ def _say(stage: str) -> None:
 def words(manifest: Mapping[str, Any], path: str) -> list[str]:
     """The proof, line by line."""
     scores, beside = manifest["parity"]["scores"], manifest["parity"]["baseline"]
+    trained = scores.get("trained_in", "fp32")
     apart = "the same to the bit" if scores["bitwise"] else f"within {scores['greatest_difference']:.2g} of a logit"
-    lines = [f"scores of {scores['rows']:,} validation rows beside {scores['against']}: {apart}"]
+    how = "" if trained == "fp32" else f" (trained in {trained}, compared in {scores['compared_in']})"
+    lines = [_of_encoding(manifest["parity"].get("encoding", {}))]
+    lines.append(f"scores of {scores['rows']:,} validation rows beside {scores['against']}{how}: {apart}")
     (ours, theirs), (flops, their_flops) = beside["parameters"], beside["flops_per_row"]
     same = "the same operators, inputs" if beside["same"] else "other operators, inputs"
     lines.append(
@@ -54,3 +57,16 @@ def words(manifest: Mapping[str, Any], path: str) -> list[str]:
         lines.append(f"NE of {quality['rows']:,} validation rows, fp32 to {manifest['dtype']}: {told}")
     size = Path(path).stat().st_size if Path(path).is_file() else 0
     return [*lines, f"{path}: {size / 2**20:,.1f} MiB, {manifest['checksum'][:12]}"]
+
+
+def _of_encoding(encoding: Mapping[str, Any]) -> str:
+    """How raw rows were compared with prepared ones."""
+    if encoding.get("rows"):
+        return (
+            f"{encoding['rows']:,} raw rows encoded beside the prepared ones: the same ids and numbers "
+            f"in all {encoding['columns']} columns"
+        )
+    return (
+        "raw rows were not compared with prepared ones: the prepared data keeps no examples; "
+        f"vocabularies that fit their tables: {encoding.get('vocabularies', 0)}"
+    )

@@ -24,6 +24,7 @@ from c2al.serving.archive import OWN, Archive, Writer, written
 from c2al.serving.artefact import matrices, opened
 from c2al.serving.calibration import NONE
 from c2al.serving.encode import checked_policy
+from c2al.serving.examples import same_encoding
 from c2al.serving.manifest import FORMATS, Described, table_record
 from c2al.serving.quantized import DTYPES, quantized
 from c2al.serving.served import Lookup, ServedModel, SparseInput, lay_out, widths_of
@@ -82,14 +83,16 @@ def export(
         example = example_of(tables, placed, len(manifest["schema"]["dense"]))
         programs.save(writer, model, example, format)
         _write_vocabularies(writer, saved)
-        say("proof: the same scores, the same graph as the baseline's")
+        say("proof: the same encoding, the same scores, the same graph as the baseline's")
         archive = Archive.under_way(writer, manifest)
         described = Described(archive.manifest, archive.path)
         described.check_records(archive)
         artefact = opened(archive, described, trust_code=True)  # compiled here a moment ago
+        encoding = same_encoding(artefact, _prepared(saved), saved.schema)
         reference = parity.reference(saved, proof, rows=proof_rows if dtype == "fp32" else quality_rows)
         ours = parity.scored(artefact, reference)
         manifest["parity"] = {
+            "encoding": encoding,
             "scores": parity.same_scores(artefact, reference, ours, source=proof),
             "baseline": parity.beside_baseline(
                 model, served(baseline(saved), _multi(saved), dtype)[0].to(device), example
@@ -218,8 +221,13 @@ def _jsonable(schema: Schema) -> dict[str, Any]:
     return {key: kept[key] for key in keys}
 
 
+def _prepared(saved: SavedRun) -> str:
+    """Return the folder of the rows that a run was trained on; of a view, that of its rows."""
+    return str(saved.schema.view.rows if saved.schema.view else saved.config.data.path).rstrip("/")
+
+
 def _write_vocabularies(writer: Writer, saved: SavedRun) -> None:
-    folder = (saved.schema.view.rows if saved.schema.view else saved.config.data.path).rstrip("/")
+    folder = _prepared(saved)
     sparse = build.chosen_columns(saved.config, saved.schema)[0]
     files = file_names(column.name for column in sparse)
     for column in sparse:

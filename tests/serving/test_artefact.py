@@ -179,7 +179,7 @@ def test_vocabularies_that_are_not_those_of_their_tables(shop_file, tmp_path):
         "ids are not 1, 2, 3": parquet_of(value=values, id=[*ids[:-1], num + 5]),
         "a value twice": parquet_of(value=[values[1], *values[1:]], id=ids),
         "does not read": b"PAR1 and no more",
-        "No match": parquet_of(text=values, id=ids),
+        "does not exist": parquet_of(text=values, id=ids),
         "are no texts": parquet_of(value=ids, id=ids),
     }
     for said, content in wrong.items():

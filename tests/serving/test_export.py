@@ -4,6 +4,9 @@ import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -13,6 +16,7 @@ from c2al.schema import DataError
 from c2al.serving.artefact import open_artefact
 from c2al.serving.export import export
 from c2al.serving.parity import inputs_of
+from c2al.serving.score import score
 from c2al.training.build import build_reader
 from c2al.training.saved_run import SavedRun
 from tests import runs
@@ -53,6 +57,25 @@ def test_every_model_scores_as_it_was_trained(variant, tiny_rows, tmp_path, quie
         assert scores["greatest_difference"] <= (0.0 if form == "eager" else 1e-6), form
         assert manifest["parity"]["baseline"]["same"] is (variant not in ("mmoe", "ple"))
         assert open_artefact(path).manifest["kind"] == form
+
+
+def test_a_run_of_bf16_is_evaluated_and_served_in_float32(tiny_rows, tmp_path, quiet):
+    """The scores that it wrote, its metrics and its file are of the same float32 forward."""
+    report = trained(tiny_rows, tmp_path / "run", ["method=c2al", *runs.PAIR, "training.precision=bf16"])
+    run, path = str(tmp_path / "run"), str(tmp_path / "model.pt2")
+    for settings in ({"format": "eager"}, {}, {"proof": "scores"}, {"dtype": "int8"}):
+        scores = export(run, to=path, say=quiet, **settings)["parity"]["scores"]
+        assert scores["trained_in"] == "bf16"
+        assert scores["greatest_difference"] <= (2e-2 if settings.get("dtype") else 1e-6)
+        assert scores["bitwise"] or settings.get("format") != "eager"
+    written = pq.read_table(f"{run}/scores/test.parquet")
+    assert written.schema.field("logit").type == pa.float32()
+    export(run, to=path, say=quiet)
+    found = score(path, data=tiny_rows, split="test", to=str(tmp_path / "s.parquet"))
+    assert found.metrics is not None
+    assert found.metrics["overall"]["ne"] == pytest.approx(report["metrics"]["test"]["overall"]["ne"], abs=1e-6)
+    logits = pq.read_table(tmp_path / "s.parquet")["logit"].to_numpy()
+    np.testing.assert_allclose(logits, written["logit"].to_numpy(), atol=1e-5)
 
 
 def test_the_file_scores_a_split_as_evaluation_does(run, file):
@@ -137,6 +160,9 @@ def test_compiled(run, tmp_path, quiet):
     path = str(tmp_path / "m.pt2")
     manifest = export(run, to=path, format="aoti", say=quiet)
     assert manifest["parity"]["scores"]["greatest_difference"] < 1e-5
-    text = f"from c2al.serving.artefact import open_artefact; print(open_artefact({path!r}).manifest['kind'])"
+    with pytest.raises(DataError, match="trust_code=true"):
+        open_artefact(path)
+    opening = f"open_artefact({path!r}, trust_code=True)"
+    text = f"from c2al.serving.artefact import open_artefact; print({opening}.manifest['kind'])"
     ended = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, cwd=runs.ROOT, check=False)
     assert ended.stdout == "aoti\n", ended.stderr
