@@ -45,7 +45,8 @@ def read_directory(file: BinaryIO, root: str) -> dict[str, Record]:
         NotAsWrittenError: a zip, and not laid out as c2al lays it; the message says where.
     """
     num_records, begin, end = _end(file)
-    raw, at, records, expected = _piece(file, begin, end - begin), 0, {}, 0
+    raw, at, expected = _piece(file, begin, end - begin), 0, 0
+    records: dict[str, Record] = {}
     for _ in range(num_records):
         if len(raw) - at < ENTRY_BYTES:
             raise NotAsWrittenError("its directory ends too early")

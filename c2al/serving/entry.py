@@ -42,8 +42,7 @@ def words(manifest: Mapping[str, Any], path: str) -> list[str]:
     trained = scores.get("trained_in", "fp32")
     apart = "the same to the bit" if scores["bitwise"] else f"within {scores['greatest_difference']:.2g} of a logit"
     how = "" if trained == "fp32" else f" (trained in {trained}, compared in {scores['compared_in']})"
-    lines = [_of_encoding(manifest["parity"].get("encoding", {}))]
-    lines.append(f"scores of {scores['rows']:,} validation rows beside {scores['against']}{how}: {apart}")
+    lines = [f"scores of {scores['rows']:,} validation rows beside {scores['against']}{how}: {apart}"]
     (ours, theirs), (flops, their_flops) = beside["parameters"], beside["flops_per_row"]
     same = "the same operators, inputs" if beside["same"] else "other operators, inputs"
     lines.append(
@@ -55,6 +54,7 @@ def words(manifest: Mapping[str, Any], path: str) -> list[str]:
         difference = quality["ne_difference_percent"]
         told = "not defined" if difference is None else f"{exact:.6f} to {fewer:.6f}, {difference:+.5f} %"
         lines.append(f"NE of {quality['rows']:,} validation rows, fp32 to {manifest['dtype']}: {told}")
+    lines.append(_of_encoding(manifest["parity"].get("encoding", {})))
     size = Path(path).stat().st_size if Path(path).is_file() else 0
     return [*lines, f"{path}: {size / 2**20:,.1f} MiB, {manifest['checksum'][:12]}"]
 

@@ -29,7 +29,7 @@ DTYPES = {  # torch/_export/serde/schema.py, ScalarType
 }
 FORMATS = {1: torch.contiguous_format, 4: torch.preserve_format}  # MemoryFormat
 STRIDED = 7  # Layout
-PLAIN = {"as_int": int, "as_bool": bool, "as_string": str}
+PLAIN: dict[str, type] = {"as_int": int, "as_bool": bool, "as_string": str}
 LISTS = {"as_ints": "as_int", "as_floats": "as_float", "as_bools": "as_bool"}
 SYMBOLIC = ("as_sym_int", "as_sym_float", "as_sym_bool")
 MOST_NODES, MOST_BYTES = 50_000, 2**28
@@ -231,7 +231,7 @@ class _Builder:
             return torch.strided
         if kind == "as_memory_format":
             return FORMATS[raw]
-        plain = PLAIN.get(kind)
+        plain: Any = PLAIN.get(kind)
         if plain is None or type(raw) is not plain or (plain is int and not -(2**63) <= raw < 2**63):
             raise RefusedError(f"an argument of kind {str(kind)[:40]}, {str(raw)[:40]!r}")
         if plain is str and not LITERALS.fullmatch(raw):
@@ -267,7 +267,7 @@ def _bound(
 
 def _check_made(target: str, given: Sequence[tuple[str, Value]]) -> None:
     """An error where literal sizes multiply to more than any model makes."""
-    made = 1
+    made = 1.0
     for name, value in given:
         for each in value if isinstance(value, list) else [value]:
             if (

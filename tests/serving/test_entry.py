@@ -10,7 +10,16 @@ def test_what_a_person_reads(file):
     lines = entry.words(open_artefact(file).manifest, file)
     assert lines[0] == "scores of 600 validation rows beside the training model: the same to the bit"
     assert "the same operators" in lines[1]
+    assert "raw rows were not compared with prepared ones" in lines[-2]
     assert lines[-1].startswith(file)
+
+
+def test_how_raw_rows_and_a_run_of_bf16_were_compared_is_told(shop_file):
+    manifest = open_artefact(shop_file).manifest
+    assert "the same ids and numbers in all 4 columns" in entry.words(manifest, shop_file)[-2]
+    scores = manifest["parity"]["scores"] | {"trained_in": "bf16"}
+    told = entry.words(manifest | {"parity": manifest["parity"] | {"scores": scores}}, shop_file)
+    assert "(trained in bf16, compared in fp32)" in told[0]
 
 
 def test_what_fewer_bits_cost_is_told(file):
