@@ -26,7 +26,8 @@ from benchmarks.architecture_lines import architecture_table
 from benchmarks.record import record
 from benchmarks.rows import Ids, write_pairs, write_rows
 from benchmarks.shapes import JOURNEY_LONGEST_BAG, schema
-from c2al.cli import CONF, compose
+from c2al.cli import compose
+from c2al.key_help import CONF
 from c2al.model import Ranker, num_parameters
 from c2al.parallel import ranks as process_group
 from c2al.parallel.ranks import Ranks

@@ -20,7 +20,8 @@ from rich.table import Table
 
 from benchmarks.record import record
 from benchmarks.rows import write_pairs
-from c2al.cli import CONF, compose
+from c2al.cli import compose
+from c2al.key_help import CONF
 from c2al.parallel import ranks as process_group
 from c2al.schema import DataError
 

@@ -1,20 +1,19 @@
 """``c2al <verb> [key=value …]``: every program, with Hydra's overrides. Imports nothing heavy before it is needed."""
 
-import difflib
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from c2al import sweep
+from c2al.key_help import is_choice, key_help, nearest, options_of, unknown_choice
+from c2al.overrides import OPEN, WORD, in_hydras_words, literal_keys, literal_value, quoted, unreadable
 from c2al.parallel import out_of_memory, waiting
 from c2al.parallel.endings import failure, full_disk, leave
 from c2al.parallel.environment import alone, as_described, described, many, own_rank, refuse_many
-from c2al.parallel.signals import STOPPED, Stopped, stop_signal
+from c2al.parallel.signals import CTRL_C, INTERRUPTED, Stopped, stop_signal
 from c2al.parallel.threads import wait_quietly
 from c2al.schema import DataError
 
@@ -44,32 +43,24 @@ USAGE = """c2al: ranking models on sharded tables, with cohort-contrastive auxil
 
 verbs
 """
-GROUPS = {"config": ("data", "model", "method", "parallel", "cohorts", "training"), "prepare": ("source",)}
-GROUPS |= {"plan": GROUPS["config"], "study": ("experiment", *GROUPS["config"])}
-# Mappings whose keys are the user's.
-OPEN = ("ids_per_row", "parallel.bandwidths", "parallel.tables.", "model.dims.", "training.sparse.tables.")
-ALIASES = {"prepare": {"from": "folder"}, "serve": {"model": "artefact"}}  # names that Python or a group of conf/ has
-ALIASES["score"] = {"model": "artefact", "data": "rows"}
-CONF = Path(str(files("c2al.conf")))
 
 
 def main() -> None:
-    """The console script; ``parallel/endings.py`` lists the exit statuses."""
+    """The console script; ``parallel/endings.py`` lists the exit statuses. The signals are its own while it runs."""
     verb, *words = sys.argv[1:] or ["--help"]
     if verb in ("--help", "-h", "help"):
         print(USAGE + "\n".join(f"  {name:10} {text}" for name, (text, _) in VERBS.items()))
         return
     wait_quietly()
     out_of_memory.keep_spare()
-    stop_signal.listen()
-    with ExitStack() as group:
+    with stop_signal.listening(), ExitStack() as group:
         try:
             group.enter_context(_group(verb, words))
             leave(run(verb, words), "", alone=not many())
-        except KeyboardInterrupt:
-            raise SystemExit(130) from None
+        except KeyboardInterrupt:  # outside the main thread nobody listens
+            leave(INTERRUPTED, f"stopped by {CTRL_C}", alone=not many())
         except Stopped as stopped:
-            leave(STOPPED, str(stopped) if own_rank() == 0 else "", alone=not many())
+            leave(stopped.status, str(stopped) if own_rank() == 0 else "", alone=not many())
         except Exception as raised:
             error = _at_fault(raised)
             if error is None and not many():
@@ -93,10 +84,10 @@ def _group(verb: str, words: list[str]) -> AbstractContextManager[None]:
 def run(verb: str, words: list[str]) -> int:
     """Run a verb with its command-line words; the exit status."""
     if verb not in VERBS:
-        raise DataError("no such verb", value=verb, remedy=_nearest(verb, list(VERBS)))
+        raise DataError("no such verb", value=verb, remedy=nearest(verb, list(VERBS)))
     name = VERBS[verb][1]
     if {"--help", "-h"} & set(words):
-        print(_help(verb, name))
+        print(f"c2al {verb}: {VERBS[verb][0]}\n{key_help(name, words) if name else ''}")
         return 0
     if name is None:
         from c2al import doctor, verbs
@@ -106,7 +97,14 @@ def run(verb: str, words: list[str]) -> int:
     if {"-m", "--multirun"} & set(flags):
         return _multirun(verb, name, overrides)
     file = next((flag.removeprefix("--config=") for flag in flags if flag.startswith("--config=")), None)
-    config = _load(file, overrides) if file else compose(name, overrides)
+    if file == "":
+        raise DataError("--config names no file", value="''", remedy="write --config=FILE, such as a run's config.yaml")
+    try:
+        config = _load(file, overrides) if file else compose(name, overrides)
+        _check_kinds(config, name, overrides)
+    except DataError as error:
+        error.agreed = True  # every rank meets the same words
+        raise
     if "--cfg" in flags:
         from omegaconf import OmegaConf
 
@@ -124,7 +122,7 @@ def _flags(verb: str, words: list[str]) -> tuple[list[str], list[str]]:
     known = ["-m", "--multirun", "--cfg", *(["--config=FILE"] if verb == "train" else []), "--help"]
     for flag in flags:
         if flag not in known and not (verb == "train" and flag.startswith("--config=")):
-            raise DataError("no such flag", value=flag, remedy=_nearest(flag, known))
+            raise DataError("no such flag", value=flag, remedy=nearest(flag, known))
     return flags, overrides
 
 
@@ -133,19 +131,31 @@ def compose(name: str, overrides: list[str]) -> Any:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_module
     from hydra.core.global_hydra import GlobalHydra
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
 
     from c2al.training.trust import trust_own_words
 
     GlobalHydra.instance().clear()
     with initialize_config_module("c2al.conf", version_base="1.3"):
         try:
-            composed = hydra_compose(name, overrides=_renamed(overrides, name))
-        except (HydraException, OmegaConfBaseException) as error:
-            raise _explained(error, name, overrides) from None
+            composed = hydra_compose(name, overrides=in_hydras_words(overrides, name))
+        except Exception as error:  # Hydra's, OmegaConf's, and plain ones of either at odd words
+            if isinstance(error, DataError):
+                raise
+            raise _unfit(error, name, overrides) from None
     trust_own_words(composed)
     return composed
+
+
+def _unfit(error: Exception, name: str, words: list[str], *, sweep: bool = False) -> DataError:
+    """What is wrong with the words, where Hydra cannot compose them."""
+    return unreadable(words, name, sweep=sweep) or unknown_choice(name, words) or _explained(error, name, words)
+
+
+def _check_kinds(config: Any, name: str, words: Sequence[str]) -> None:
+    from c2al.config_kinds import check_kinds
+
+    keys = [found[2] for word in words if (found := WORD.fullmatch(word)) and found[2] and not is_choice(word, name)]
+    check_kinds(config, lambda: compose(name, [word for word in words if is_choice(word, name)]), name, keys)
 
 
 def _program(verb: str, words: list[str]) -> Callable[[Any], int]:
@@ -155,6 +165,8 @@ def _program(verb: str, words: list[str]) -> Callable[[Any], int]:
     silence()  # before the first import of fbgemm
     from c2al import verbs
 
+    if verb in ("prepare", "score", "export", "plan", "report"):
+        stop_signal.blocked_s = 10.0  # no other rank waits, and what is half written should go
     if verb == "study":
         return lambda config: verbs.study(config, compose, words)
     program: Callable[[Any], int] = getattr(verbs, verb)
@@ -165,6 +177,7 @@ def _load(path: str, overrides: list[str]) -> Any:
     """The config of a file, in which a stranger may have written anything, under the user's own words."""
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     from c2al.training.loaded_config import REMEDY, check_sections, read, with_user_keys
     from c2al.training.trust import check_targets, modules_of, targets
@@ -176,18 +189,26 @@ def _load(path: str, overrides: list[str]) -> Any:
     OmegaConf.set_struct(config, True)
     own: list[str] = []
     for word in overrides:
-        key, _, value = word.partition("=")
+        found = WORD.fullmatch(word)
+        if not found or not found[2]:
+            raise DataError("an override is key=value", value=word or "''", remedy="write key=value")
+        _, key, value = found.groups()
         try:
             if isinstance(OmegaConf.select(config, key), DictConfig):
                 remedy = f"set keys such as {key}.…=, or leave out --config"
                 raise DataError(f"a whole config's {key} cannot be swapped", value=word, remedy=remedy)
-            new = OmegaConf.select(OmegaConf.from_dotlist([f"x={value}"]), "x")
-            OmegaConf.update(config, key, new, force_add=key.startswith(OPEN))
+            if key in literal_keys("config"):
+                new: Any = literal_value(value)
+            else:
+                new = OmegaConf.select(OmegaConf.from_dotlist([f"x={value}"]), "x")
+            OmegaConf.update(config, key, new, force_add=key.startswith(tuple(f"{each}." for each in OPEN)))
             plain = OmegaConf.to_container(new) if OmegaConf.is_config(new) else new
             own += [str(target) for _, target in targets({key.rsplit(".", 1)[-1]: plain})]  # the user's own word
+        except YAMLError:
+            raise DataError(f"the value of {key} cannot be read", value=value, remedy="quote it") from None
         except OmegaConfBaseException:
             raise DataError(
-                "no such key in the config", value=key, remedy=_nearest(key, sorted(_keys(config)))
+                "no such key in the config", value=key, remedy=nearest(key, sorted(_keys(config)))
             ) from None
     config.trusted_modules = [*modules_of(config.trusted_modules), *own]
     check_targets(config, config.trusted_modules, file=path)
@@ -195,28 +216,76 @@ def _load(path: str, overrides: list[str]) -> Any:
 
 
 def _multirun(verb: str, name: str, overrides: list[str]) -> int:
-    """Hydra's own multirun, so that its launchers work; each job has its values in its name, hence its own folder."""
+    """Hydra's own multirun, so that its launchers work. Each job has a folder of its own, which its values name."""
     import hydra
-    from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    folder = sweep.new_folder()
+    folder, words = sweep.new_folder(), in_hydras_words(overrides, name, sweep=True)
     try:
-        parsed = OverridesParser.create().parse_overrides(_renamed(overrides, name))
-        same = [override.get_key_element() for override in parsed if not override.is_sweep_override()]
-        sys.argv = [f"c2al {verb}", "--multirun", *_renamed(overrides, name)]
+        same = _check_jobs(verb, name, words)
+        sys.argv = [f"c2al {verb}", "--multirun", *words]
         sys.argv += [f"hydra.sweep.dir={folder}", "hydra.sweep.subdir=.", "hydra.output_subdir=null"]
         sys.argv += ["hydra.job.chdir=false", "hydra/job_logging=disabled", "hydra/hydra_logging=disabled"]
-        sys.argv += [f"hydra.job.config.override_dirname.exclude_keys=[{','.join(same)}]"]
+        sys.argv += [f"hydra.job.config.override_dirname.exclude_keys=[{','.join(map(quoted, same))}]"]
         os.environ |= {"C2AL_VERB": verb, "HYDRA_FULL_ERROR": "1"}  # errors come here whole
         hydra.main(version_base="1.3", config_path="pkg://c2al.conf", config_name=name)(_job)()
     except (HydraException, OmegaConfBaseException) as error:
-        raise _at_fault(error) or _explained(error, name, overrides) from None
+        raise _at_fault(error) or _unfit(error, name, overrides, sweep=True) from None
+    except Stopped as stopped:
+        sweep.conclude(folder)
+        again = "start the sweep again with resume=true" if verb == "train" else "start the sweep again"
+        raise Stopped(f"{str(stopped).partition('; resume=true')[0]}; {again}", stopped.by) from None
     except Exception:  # a launcher's, about a job that it has lost
         if not any(job.status is None for job in sweep.jobs_of(folder)):
             raise
     return sweep.conclude(folder)
+
+
+def _check_jobs(verb: str, name: str, words: Sequence[str]) -> list[str]:
+    """Compose every job before the first begins: DataError where one cannot be, or where two would write into one
+    folder. Returns the keys that all jobs have alike."""
+    from itertools import product
+
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from omegaconf import OmegaConf
+
+    parsed = [each for each in OverridesParser.create().parse_overrides(list(words)) if each.key_or_group]
+    same = [each.get_key_element() for each in parsed if not each.is_sweep_override()]
+    swept = [
+        [f"{each.get_key_element()}={value}" for value in each.sweep_string_iterator()]
+        if each.is_sweep_override()
+        else [each.input_line or ""]
+        for each in parsed
+    ]
+    key = {"train": "run_dir", "study": "study.dir"}.get(verb, "to")
+    made: dict[str, str] = {}
+    for job in product(*swept):
+        own = [word for word in job if not word.startswith("hydra")]
+        config, values = compose(name, own), sweep.values_of(own, same)
+        _check_kinds(config, name, own)
+        _give_folder(config, sweep.suffix_of(own, same))
+        target = OmegaConf.select(config, key)
+        if isinstance(target, str) and target:
+            sweep.refuse_shared(target, values, made, key=key)
+    return same
+
+
+def _give_folder(config: Any, suffix: str) -> None:
+    """Put a job's own values into the name, and into a folder that does not follow from the name."""
+    from omegaconf import OmegaConf
+
+    if not suffix:
+        return
+    raw: Any = OmegaConf.to_container(config, resolve=False)
+    for key, folder in (("name", "run_dir"), ("study.name", "study.dir")):
+        if not (said := OmegaConf.select(config, key)):
+            continue
+        first, _, second = folder.partition(".")
+        path = raw[first][second] if second else raw[first]
+        OmegaConf.update(config, key, f"{said},{suffix}")
+        if isinstance(path, str) and f"${{{key}}}" not in path:
+            OmegaConf.update(config, folder, f"{path.rstrip('/')},{suffix}")
 
 
 def _job(config: Any) -> int:
@@ -225,21 +294,14 @@ def _job(config: Any) -> int:
     from omegaconf import OmegaConf
 
     hydra, words, verb = HydraConfig.get(), list(HydraConfig.get().overrides.task), os.environ["C2AL_VERB"]
-    for key in ("name", "study.name"):
-        if (said := OmegaConf.select(config, key)) and not any(word.startswith(f"{key}=") for word in words):
-            OmegaConf.update(config, key, f"{said},{hydra.job.override_dirname.replace('/', '_')}")
+    same = hydra.job.config.override_dirname.exclude_keys
+    _give_folder(config, sweep.suffix_of(words, same))
     folders = (OmegaConf.select(config, key) for key in ("study.dir", "run_dir", "run", "to"))
-    job = sweep.Job(hydra.job.num, hydra.job.override_dirname, next(filter(None, folders), ""))
+    job = sweep.Job(hydra.job.num, sweep.values_of(words, same), next(filter(None, folders), ""))
     apart = not hydra.launcher._target_.endswith("BasicLauncher")  # that one runs one after the other, here
-    job.run(lambda: _program(verb, words)(config), sweep=hydra.sweep.dir, blame=_at_fault, apart=apart)
+    with stop_signal.listening():
+        job.run(lambda: _program(verb, words)(config), sweep=hydra.sweep.dir, blame=_at_fault, apart=apart)
     return 0
-
-
-def _renamed(overrides: list[str], name: str) -> list[str]:
-    """Overrides as users say them, in Hydra's words: ``++`` where a key of the user's own is set in an open mapping."""
-    alias = ALIASES.get(name, {})
-    renamed = (re.sub(r"^\w+(?==)", lambda key: alias.get(key[0], key[0]), word) for word in overrides)
-    return [f"++{word}" if word.split("=")[0].startswith(OPEN) else word for word in renamed]
 
 
 def _at_fault(error: BaseException) -> DataError | None:
@@ -252,16 +314,35 @@ def _at_fault(error: BaseException) -> DataError | None:
     if "omegaconf" not in sys.modules:
         return None
     from hydra.errors import InstantiationException
-    from omegaconf.errors import MissingMandatoryValue
+    from omegaconf.errors import InterpolationKeyError, InterpolationResolutionError, MissingMandatoryValue
 
     if isinstance(error, MissingMandatoryValue):
         return DataError("a value is missing", value=error.full_key, remedy=f"give {error.full_key}=…")
-    if isinstance(error, InstantiationException) and (cause := error.__cause__):
-        where = str(error).partition("full_key: ")[2] or None
-        refused = isinstance(cause, ValueError) or "unexpected keyword argument" in str(cause)
-        return _at_fault(cause) or (
-            DataError(f"the config does not fit: {cause}", value=where, remedy="mend it there") if refused else None
-        )
+    if isinstance(error, InterpolationKeyError | InterpolationResolutionError):
+        first = next(iter(str(error).splitlines()), "")
+        return DataError(f"a value refers to what is not there: {first}", value=error.full_key, remedy="fix the ${…}")
+    return _of_a_class(error) if isinstance(error, InstantiationException) else None
+
+
+def _of_a_class(error: Exception) -> DataError | None:
+    """The fault of a class that a config names: it cannot be imported, or refuses its arguments."""
+    cause, text = error.__cause__, str(error).splitlines()[0]
+    where = str(error).partition("full_key: ")[2].splitlines()[:1]
+    found = re.search(r"(?:target|call to|locating|loading) '([^']+)'", text)
+    target = found[1] if found else ""
+    if cause and (known := _at_fault(cause)):
+        return known
+    key = f" ({where[0]}._target_)" if where else ""
+    if not found or (not cause and "Error" not in text):
+        return None
+    own = not target.startswith("c2al.")
+    if "Error locating" in text or "Error loading" in text or (cause and isinstance(cause, ImportError)):
+        first = next(iter(str(cause or error).splitlines()), "")
+        remedy = "fix the name, install the package, or run where Python finds the module (PYTHONPATH)"
+        return DataError(f"the class{key} cannot be imported: {first}", value=target, remedy=remedy)
+    if own or isinstance(cause, ValueError) or "argument" in str(cause):
+        kind = "" if isinstance(cause, ValueError) else f"{type(cause).__name__}: "
+        return DataError(f"the config does not fit: {kind}{cause}", value=(where or [target])[0], remedy="fix it there")
     return None
 
 
@@ -271,22 +352,23 @@ def _explained(error: Exception, name: str, overrides: list[str]) -> DataError:
     key = missing[1] if missing else ""
     if "Could not find" in str(error) and "/" in key:
         group, choice = key.rsplit("/", 1)
-        options = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
-        options = options or re.findall(r"^\t(\w+)$", str(error), re.MULTILINE)  # as Hydra lists hydra/launcher's
-        return DataError(f"no such {group}", value=choice, remedy=_nearest(choice, options))
+        options = options_of(group) or re.findall(
+            r"^\t(\w+)$", str(error), re.MULTILINE
+        )  # as Hydra lists hydra/launcher's
+        return DataError(f"no such {group}", value=choice, remedy=nearest(choice, options))
+    if text.startswith("Ambiguous value for argument") and (word := re.search(r"'([^']+)'", text)):
+        key, _, value = word[1].partition("=")
+        remedy = f"for a list write {key}=[{value}]; for one run of each, c2al <verb> -m {key}={value}"
+        return DataError(f"{key} has several values", value=value, remedy=remedy)
     if key:
-        known = sorted(_keys(compose(name, [word for word in overrides if _is_choice(word, name)])))
+        known = sorted(_keys(compose(name, [word for word in overrides if is_choice(word, name)])))
         given = next((word.split("=")[0].lstrip("+~") for word in overrides if word.split("=")[0].endswith(key)), key)
         if given in known:  # a mapping, given with a key that it does not have
             own = ", ".join(other for other in known if other.startswith(f"{given}.")) or "none"
             return DataError("no such key in that mapping", value=given, remedy=f"it has: {own}")
-        return DataError("no such key in the config", value=given, remedy=_nearest(given, known))
-    return DataError(text, remedy=f"c2al <verb> --help; the overrides were: {' '.join(overrides)}")
-
-
-def _is_choice(word: str, name: str) -> bool:
-    key, _, value = word.partition("=")
-    return key in GROUPS.get(name, ()) and (CONF / key / f"{value}.yaml").exists()
+        return DataError("no such key in the config", value=given, remedy=nearest(given, known))
+    said = " ".join(overrides)
+    return DataError(text, remedy=f"c2al <verb> --help lists the keys; the overrides were: {said}")
 
 
 def _keys(config: Any, prefix: str = "") -> Iterator[str]:
@@ -298,25 +380,3 @@ def _keys(config: Any, prefix: str = "") -> Iterator[str]:
             continue
         if isinstance(config[key], DictConfig):
             yield from _keys(config[key], f"{prefix}{key}.")
-
-
-def _nearest(word: str, known: list[str]) -> str:
-    by_leaf = [key for key in known if key.rsplit(".", 1)[-1] == word.rsplit(".", 1)[-1]]
-    close = by_leaf[:1] or difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    listed = f"known: {', '.join(known)}" if len(known) < 40 else "c2al <verb> --help lists them"
-    return f"did you mean {close[0]}?" if close else listed
-
-
-def _help(verb: str, name: str | None) -> str:
-    text = f"c2al {verb}: {VERBS[verb][0]}\n"
-    if name is None:
-        return text
-    for group in GROUPS.get(name, ()):
-        text += f"\n  {group}={'|'.join(sorted(path.stem for path in (CONF / group).glob('*.yaml')))}"
-    text += f"\n\nkeys and defaults, from conf/{name}.yaml:\n\n" + (CONF / f"{name}.yaml").read_text()
-    if name == "plan":
-        text += "\nkeys under parallel.:\n\n" + (CONF / "parallel/auto.yaml").read_text()
-    if name == "config":
-        text += "\nkeys under training. and model.:\n\n" + (CONF / "training/default.yaml").read_text()
-        text += "\n" + (CONF / "model/dhen.yaml").read_text()
-    return text

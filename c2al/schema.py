@@ -45,7 +45,8 @@ class DataError(ValueError):
         self.problem, self.remedy = problem, remedy
         self.where = {"file": file, "row group": row_group, "column": column, "value": value}
         found = ", ".join(f"{name} {place}" for name, place in self.where.items() if place is not None)
-        super().__init__(f"{problem}{f' ({found})' if found else ''}. Remedy: {remedy}")
+        said = f"{problem}{f' ({found})' if found else ''}. Remedy: {remedy}"
+        super().__init__("\\n".join(said.splitlines()))  # one line, whatever stands in a name or a value
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_data_error, (self.problem, self.remedy, self.where))

@@ -3,19 +3,26 @@
 outputs/multirun/<time>/  0.json  0.txt  1.json  1.txt …      .submitit/ where that launcher ran them
 """
 
+import hashlib
 import json
 import os
+import re
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from c2al.parallel.endings import failure
 from c2al.parallel.parent import end_with
+from c2al.parallel.signals import Stopped, stop_signal
+from c2al.schema import DataError
+
+NAMING = ("name", "run_dir", "study.name", "study.dir")  # in a folder's name anyway
+MOST_BYTES = 160  # of the values in a folder's name, which may have 255 with the run's name
 
 
 @dataclass
@@ -53,7 +60,15 @@ class Job:
         self.write(sweep)
         with _printing_to(Path(sweep, f"{self.number}.txt")) if apart else nullcontext():
             try:
+                if stop_signal.received is not None:
+                    raise Stopped(f"stopped by {stop_signal.received} before it began", stop_signal.received)
+                stop_signal.graceful = False  # as after a job before
                 self.status = program()
+            except Stopped as stopped:
+                self.status, self.said = stopped.status, str(stopped)
+                if not apart:
+                    self.write(sweep)
+                    raise
             except Exception as raised:
                 fault = blame(raised)
                 self.status, self.said = failure(fault or raised, rank=0)
@@ -65,7 +80,49 @@ class Job:
         """One line on how it ended."""
         if self.status is None:
             return f"job {self.values} was lost: its process ended without a word; if memory ran out, run fewer at once"
-        return f"job {self.values} failed: {self.said}"
+        how = "" if self.said.startswith("stopped by") else "failed: "
+        return f"job {self.values} {how}{self.said}"
+
+
+def values_of(words: Sequence[str], same: Sequence[str]) -> str:
+    """What a job has for its own: its overrides without those of ``same`` keys, in the order of keys."""
+    own = [word for word in words if _key(word) not in same and word.lstrip("+") not in same]
+    return ",".join(sorted(_unquoted(word.lstrip("+")) for word in own))
+
+
+def suffix_of(words: Sequence[str], same: Sequence[str]) -> str:
+    """The end of a job's folder's name: its own values but for those that name the folder already."""
+    text = values_of([word for word in words if _key(word) not in NAMING], same).replace("/", "_")
+    if len(text.encode()) <= MOST_BYTES:
+        return text
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return f"{text.encode()[: MOST_BYTES - 13].decode(errors='ignore')}-{digest}"
+
+
+def refuse_shared(target: str, values: str, made: dict[str, str], *, key: str) -> None:
+    """Add a job's folder or file to those ``made`` by jobs before; DataError where one of these is the same, or lies
+    within the other."""
+    path = os.path.abspath(target)
+    for other, earlier in made.items():
+        if path == other or path.startswith(f"{other}/") or other.startswith(f"{path}/"):
+            raise DataError(
+                f"two jobs of the sweep would write into one place, {earlier or 'one'} and {values or 'another'}",
+                file=target,
+                remedy=f"give each a {key}=… of its own, such as one with ${{…}} of a key that differs; "
+                "and each value once",
+            )
+    made[path] = values
+
+
+def _key(word: str) -> str:
+    return word.partition("=")[0].lstrip("+")
+
+
+def _unquoted(word: str) -> str:
+    key, _, value = word.partition("=")
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+        value = re.sub(r"\\(['\"])", r"\1", value[1:-1])
+    return f"{key}={value}"
 
 
 def new_folder() -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from c2al.parallel.environment import own_rank
+from c2al.parallel.signals import stop_signal
 from c2al.parallel.threads import usable_cores
 from c2al.printing import PrepareBar, print_data, print_metrics, print_pairs, print_words
 from c2al.schema import DataError, Schema
@@ -27,6 +28,9 @@ def prepare(config: Any) -> int:
 
 def train(config: Any) -> int:
     """One run; rank 0 prints its metrics."""
+    from c2al.training.run_dir import check_run_dir
+
+    check_run_dir(config)  # before torch is imported, and data are read or made
     from c2al.training.learned_axes import use_learned
     from c2al.training.train import train as run
 
@@ -171,9 +175,16 @@ def checkpoint(words: Sequence[str]) -> int:
 
 def study(config: Any, compose: Callable[[str, list[str]], Any], words: Sequence[str]) -> int:
     """Arms × seeds, paired: study.json, report.html, and the table."""
-    import shutil
-
     from omegaconf import OmegaConf
+
+    from c2al.analysis.study_dir import check_study_dir, clear_study
+    from c2al.training.lock import restarted
+
+    options = config.study
+    arms = {name: _variant(options.variants.get(name, [f"method={name}"]), name) for name in options.arms}
+    anew = config.overwrite and not restarted()
+    check_study_dir(options.name, options.dir, arms, overwrite=anew)
+    stop_signal.remark = "; start the study again, and it goes on where it stopped"
 
     from c2al.analysis.markdown import write_markdown
     from c2al.analysis.report import write_report
@@ -181,14 +192,10 @@ def study(config: Any, compose: Callable[[str, list[str]], Any], words: Sequence
     from c2al.analysis.study_file import load_study
     from c2al.analysis.verdict import terminal_table
     from c2al.training.learned_axes import use_learned
-    from c2al.training.lock import restarted
 
-    options = config.study
-    overrides = [word for word in words if not word.startswith(("study.", "-"))]
-    if config.overwrite and not restarted():
-        for name in ("runs", "study.json", "pairs.json", "pairs.png", "learned", "report.html", "report.md"):
-            old = Path(options.dir, name)  # what a study makes, and nothing else that the folder may hold
-            shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
+    overrides = [word for word in words if not word.lstrip("+~").startswith(("study.", "-"))]
+    if anew:
+        clear_study(options.dir)
     ensure_data(config)
 
     trusted: set[str] = set()  # what the arms' words name: the reference run is evaluated to find the pair
@@ -202,7 +209,6 @@ def study(config: Any, compose: Callable[[str, list[str]], Any], words: Sequence
         return {str(key): value for key, value in run.items() if key != "study"}
 
     settings: Any = OmegaConf.to_container(options.discover)
-    arms = {name: list(options.variants.get(name, [f"method={name}"])) for name in options.arms}
 
     def search(run: str, folder: str) -> None:
         Console(stderr=True).print("looking for the pair of cohorts …")
@@ -231,6 +237,16 @@ def study(config: Any, compose: Callable[[str, list[str]], Any], words: Sequence
     Console().print(terminal_table(told))
     print(f"{path} ({found['seconds'] / 60:.1f} min)")
     return 0
+
+
+def _variant(overrides: Any, name: str) -> list[str]:
+    """The overrides of one arm; DataError where they are no list of words."""
+    from omegaconf import ListConfig
+
+    if not isinstance(overrides, list | ListConfig) or not all(isinstance(word, str) for word in overrides):
+        remedy = f"write a list of overrides: study.variants.{name}=[method=c2al,method.lambda_head=0.5]"
+        raise DataError("a variant is no list of overrides", value=overrides, remedy=remedy)
+    return list(overrides)
 
 
 def report(config: Any) -> int:

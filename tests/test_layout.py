@@ -17,16 +17,17 @@ ROOT = Path(__file__).parents[1]
 
 # A module imports from its own folder and from those to the left.
 ORDER = [
-    *("printable", "json_text", "names", "schema", "folder_lock", "batch", "cohorts", "data", "embedding"),
-    *("interaction", "heads", "objectives", "auc", "metrics", "model"),
-    *("parallel", "training", "analysis", "serving", "doctor", "printing", "verbs", "sweep", "cli", "__main__"),
+    *("printable", "json_text", "names", "schema", "folder_lock", "own_files", "batch", "cohorts", "data"),
+    *("embedding", "interaction", "heads", "objectives", "auc", "metrics", "model"),
+    *("parallel", "training", "analysis", "serving", "doctor", "printing", "verbs", "sweep"),
+    *("overrides", "key_help", "config_kinds", "cli", "__main__"),
 ]
 # Who alone may import what: names of folders, modules, or single files.
 ONLY = {
     "torchrec": {"embedding", "batch", "model", "parallel"},
     "fbgemm_gpu": {"embedding", "batch", "model", "parallel"},
-    "hydra": {"cli", "verbs", "training"},
-    "omegaconf": {"cli", "verbs", "training"},
+    "hydra": {"cli", "overrides", "verbs", "training"},
+    "omegaconf": {"cli", "config_kinds", "verbs", "training"},
     "torchx": set(),  # only launch/
     "torchjd": {"objectives"},
 }

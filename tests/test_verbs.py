@@ -183,14 +183,27 @@ def test_it_is_said_that_rows_were_made_otherwise(tiny_rows, capsys):
     assert "is there already, made with contrast=1.0: data.prepare makes nothing" in capsys.readouterr().err
 
 
-def test_a_study_made_anew_leaves_other_files_alone(tiny_rows, tmp_path, monkeypatch):
+def test_a_study_made_anew_refuses_what_is_not_its_own(tiny_rows, tmp_path, monkeypatch):
     monkeypatch.setattr("c2al.analysis.study.run_study", lambda *_, **__: pytest.fail("far enough"))
     for name in ("study.json", "mine.txt"):
         (tmp_path / name).write_text("{}")
     words = [f"data.path={tiny_rows}", "data.prepare=null", f"study.dir={tmp_path}", "overwrite=true"]
+    with pytest.raises(DataError, match=r"something that a study did not write.*mine\.txt"):
+        verbs.study(compose("study", words), compose, words)
+    assert (tmp_path / "study.json").exists()
+    (tmp_path / "mine.txt").unlink()
     with pytest.raises(pytest.fail.Exception, match="far enough"):
         verbs.study(compose("study", words), compose, words)
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_exists_is_refused_before_data_are_made(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text("a: 1")
+    with pytest.raises(DataError, match="a run is there already"):
+        verbs.train(compose("config", [f"run_dir={run}", f"data.path={tmp_path}/rows"]))
+    assert not (tmp_path / "rows").exists()
 
 
 def test_data_that_another_process_prepares_is_waited_for(tmp_path, capsys):

@@ -6,6 +6,7 @@
 | 2 | the input, or the disk, is at fault |
 | 75 | stopped by a signal; ``resume=true`` goes on |
 | 76 | another rank was lost; ``resume=true`` goes on |
+| 130 | stopped by Ctrl-C, as by any signal; ``resume=true`` goes on |
 
 Imports nothing heavy.
 """

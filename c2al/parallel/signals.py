@@ -1,4 +1,4 @@
-"""SIGTERM, SIGUSR1 and the death of torchrun: stop where nothing is lost, or at once where there is nothing to save.
+"""SIGTERM, SIGUSR1, Ctrl-C, the death of torchrun: stop where nothing is lost, or at once if there is nothing to save.
 
 Imports nothing heavy: a signal may come while torch is being imported.
 """
@@ -9,6 +9,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
@@ -16,23 +18,36 @@ from c2al.parallel.environment import own_rank
 from c2al.parallel.parent import end_with, expected
 
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h: start again with resume=true
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # Slurm sends the second before it takes the nodes away
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it: the user's Ctrl-C
+CTRL_C = "Ctrl-C"
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)  # Slurm sends the second before it takes the nodes away
 ORPHANED = signal.SIGUSR2  # from the kernel at the parent's end; nobody else sends it, so that it says who ended
-REPEATED_S = 3.0  # a process group and torchrun both pass on one SIGTERM: only a later one is a second one
+REPEATED_S = 3.0  # a process group and torchrun both pass on one signal: only a later one is a second one
 BLOCKED_S = 1.0  # for Python to leave what it is in; C++ that waits for other ranks does not
 BEYOND_S = 15.0  # past that, when the system ends a process that does not end itself
 GRACE_S = 30.0  # what torchrun gives its workers before SIGKILL
 
 
 class Stopped(SystemExit):
-    """The run ends by a signal, with exit status 75."""
+    """The program ends by a signal, with exit status 75, or 130 after a Ctrl-C."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(STOPPED)
+    def __init__(self, message: str, by: str | None = None) -> None:
+        self.by, self.status = by, status_of(by)
+        super().__init__(self.status)
         self.message = message
 
     def __str__(self) -> str:
         return self.message
+
+
+def status_of(received: str | None) -> int:
+    """The exit status of a program that was stopped by a signal of that name."""
+    return INTERRUPTED if received == CTRL_C else STOPPED
+
+
+def name_of(number: int) -> str:
+    """How messages call a signal."""
+    return CTRL_C if number == signal.SIGINT else signal.Signals(number).name
 
 
 class StopSignal:
@@ -43,23 +58,50 @@ class StopSignal:
     """
 
     def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
         self.received: str | None = None
         self.graceful = False
         self.remark = ""  # what stopping at once means for the user
+        self.blocked_s = BLOCKED_S
         self._first_s = 0.0
         self._left = False
         self._listens = False
         self._ends_s = 0.0
+        self._alarmed = False
         self._parent: int | None = None
 
-    def listen(self) -> None:
-        """Take the signals over, for the rest of the process. Does nothing outside the main thread."""
-        if threading.current_thread() is not threading.main_thread():
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take the signals over within the block, and put back what answered them before.
+
+        Does nothing outside the main thread, or within another such block.
+        """
+        if self._listens or threading.current_thread() is not threading.main_thread():
+            yield
             return
+        before = {number: signal.getsignal(number) for number in (*SIGNALS, ORPHANED)}
+        fd, writer = self.listen()
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(fd)
+            for number, handler in before.items():
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+            os.close(writer)  # by which the watching thread ends
+            if self._alarmed:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            self._reset()
+
+    def listen(self) -> tuple[int, int]:
+        """Take the signals over, for the rest of the process; returns the wake-up fd of before, and the one of now."""
+        if threading.current_thread() is not threading.main_thread():
+            return -1, -1
         self._listens = True
         reader, writer = os.pipe()
         os.set_blocking(writer, False)
-        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        fd = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         for each in SIGNALS:
             signal.signal(each, self._leave)
         self._parent = expected()
@@ -68,13 +110,14 @@ class StopSignal:
         threading.Thread(target=self._watch, args=(reader,), name="signals", daemon=True).start()
         if self._parent is not None:
             end_with(self._parent, ORPHANED)  # if it is dead already, the thread finds that
+        return fd, writer
 
     def _leave(self, number: int, frame: FrameType | None) -> None:
         """In the main thread, between two instructions of Python."""
         self._take(self._name_of(number))
-        if not self.graceful:
+        if not self.graceful and not self._left:
             self._left = True
-            raise Stopped(f"stopped by {self.received}{self.remark}")
+            raise Stopped(f"stopped by {self.received}{self.remark}", self.received)
 
     def _take(self, name: str) -> None:
         if self.received is None:
@@ -82,24 +125,34 @@ class StopSignal:
             self.received = name
 
     def _watch(self, reader: int) -> None:
-        heard = False  # the first may be read late here, on a busy machine: it is no second one
+        interrupts, heard = 0, False  # the first may be read late here, on a busy machine: it is no second one
         while True:
             ready, _, _ = select.select([reader], [], [], 0.5)
-            for number in os.read(reader, 64) if ready else b"":
-                late = heard and self.received is not None and time.monotonic() > self._first_s + REPEATED_S
-                if number == signal.SIGTERM and late:
-                    end_now(STOPPED, "stopped at once by a second SIGTERM")
+            if ready and not (numbers := os.read(reader, 64)):
+                os.close(reader)
+                return
+            for number in numbers if ready else b"":
+                interrupts += number == signal.SIGINT
+                if self._is_second(number, interrupts, heard):
+                    end_now(status_of(name_of(number)), f"stopped at once by a second {name_of(number)}")
                 heard = heard or number in (*SIGNALS, ORPHANED)
                 if number in (*SIGNALS, ORPHANED):
                     self._take(self._name_of(number))
             if self._parent is not None and os.getppid() != self._parent:
                 self._orphaned()
             if self.received and not self.graceful:
-                waits = GRACE_S if self._left else BLOCKED_S
+                waits = GRACE_S if self._left else self.blocked_s
                 if time.monotonic() > self._first_s + waits:
-                    end_now(STOPPED, f"stopped by {self.received}{self.remark}")
+                    end_now(status_of(self.received), f"stopped by {self.received}{self.remark}")
             if self._ends_s and time.monotonic() > self._ends_s:
                 end_now(STOPPED, f"stopped by {self.received}")
+
+    def _is_second(self, number: int, interrupts: int, heard: bool) -> bool:
+        """Whether the user means it. A terminal and torchrun both pass on one Ctrl-C."""
+        if number == signal.SIGINT and interrupts > 1 and self._parent is None:
+            return True
+        late = heard and self.received is not None and time.monotonic() > self._first_s + REPEATED_S
+        return late and number in (signal.SIGTERM, signal.SIGINT)
 
     def _orphaned(self) -> None:
         first, name = self.received is None, self._name_of(ORPHANED)
@@ -113,7 +166,7 @@ class StopSignal:
     def _name_of(self, number: int) -> str:
         if number == ORPHANED:
             return f"the end of its parent (pid {self._parent or 'unknown'})"
-        return signal.Signals(number).name
+        return name_of(number)
 
     def end_anyway(self, within_s: float) -> None:
         """Have the system end this process by SIGALRM after so long, which takes no thread and no memory.
@@ -121,6 +174,7 @@ class StopSignal:
         Only where the process is c2al's own program.
         """
         if self._listens:
+            self._alarmed = True
             signal.setitimer(signal.ITIMER_REAL, within_s)
 
 

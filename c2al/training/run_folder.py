@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import platform
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -23,10 +22,9 @@ from c2al.parallel.signals import Stopped
 from c2al.parallel.threads import usable_cores
 from c2al.schema import DataError
 from c2al.training.lock import FolderLock, goes_on
+from c2al.training.run_dir import clear_run, refuse_existing
 
 log = logging.getLogger(__name__)
-
-LAUNCH = "launch"  # in a run's folder, what the launchers of this job and of former ones write
 
 
 WRITTEN = ("scores", "weights", "tensorboard", "logs")  # folders of a run that its evaluation writes into
@@ -74,27 +72,22 @@ class RunFolder:
             self._lock.release()
             return error
         except OSError as cause:
-            return DataError(f"the run folder cannot be made: {cause}", file=str(self.path), remedy="mend run_dir=…")
+            return DataError(
+                f"the run folder cannot be made: {cause}",
+                file=str(self.path),
+                remedy="set run_dir=… to a folder that can be written",
+            )
         return None
 
     def _begin(self, overwrite: bool) -> None:
         """Go on, clear the folder, or refuse. A job that is started again goes on with its own run."""
         before = self._lock.read()
         self.resume = self.resume or goes_on(before)
-        there = (self.path / "config.yaml").exists()
-        if (overwrite and there and not self.resume) or before.get("clearing"):
-            self._lock.write(clearing=True)  # a kill half way must not leave an old checkpoint to a new run
-            for each in self.path.iterdir():
-                if each.is_dir() and each.name != LAUNCH:
-                    shutil.rmtree(each)
-                elif not each.is_dir() and each != self._lock.path:
-                    each.unlink()
-        elif there and not self.resume:
-            raise DataError(
-                "a run is there already",
-                file=str(self.path),
-                remedy="go on with it by resume=true, replace it by overwrite=true, or choose another name=…",
-            )
+        clearing = bool(before.get("clearing"))
+        if not self.resume:
+            refuse_existing(self.path, overwrite=overwrite, clearing=clearing)
+        if clearing or (overwrite and not self.resume):
+            clear_run(self.path, self._lock)
         self._lock.write()
 
     def write(self, name: str, text: str) -> None:

@@ -127,6 +127,8 @@ class Training:
             together(lambda: refuse_other_config(folder.path, config))
             if found := self.checkpoints.load(without=config.resume_without):
                 self._go_on(Progress(**found))
+            elif config.resume and ranks.is_first:
+                tell(f"resume=true finds no checkpoint in {self.checkpoints.store.place}: the run begins with step 1")
         folder.forget_after(self.progress.step, validated=not self.progress.unfinished)
         folder.write("config.yaml", OmegaConf.to_yaml(config, resolve=True))
         self.pipeline = pipeline(config.parallel.pipeline, self.sharded, self.optimizers, ranks.device)
@@ -269,7 +271,8 @@ class Training:
             self.pulse.rest()
             names = process_group.gather(stop_signal.received)
             name = next(name for name in names if name)
-            raise Stopped(f"stopped by {name} after step {self.progress.step}, checkpoint saved; resume=true goes on")
+            said = f"stopped by {name} after step {self.progress.step}, checkpoint saved; resume=true goes on"
+            raise Stopped(said, name)
 
     def _due(self, step: int, times: int) -> bool:
         """Whether one of ``times`` events, spread evenly over training and one at its end, falls on this step."""

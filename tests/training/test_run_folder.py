@@ -46,16 +46,24 @@ def test_a_run_that_is_there_needs_a_word(tmp_path):
         assert not (run / "report.json").exists()
 
 
-def test_overwriting_deletes_runs_alone(tmp_path):
-    """A folder that holds no run, say of a mistyped run_dir, keeps what is in it."""
-    (tmp_path / "precious.txt").write_text("x")
-    with open_folder(tmp_path, overwrite=True):
-        assert (tmp_path / "precious.txt").exists()
+@pytest.mark.parametrize("with_a_run", [False, True])
+def test_overwriting_refuses_a_folder_that_holds_anything_else(tmp_path, with_a_run):
+    """Say of a mistyped run_dir; also where a run has been laid into it before."""
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "precious.py").write_text("x")
+    if with_a_run:
+        finished(tmp_path)
+    with pytest.raises(DataError, match=r"something that a run did not write.*src.*move it away"):
+        open_folder(tmp_path, overwrite=True)
+    assert (tmp_path / "src" / "precious.py").exists()
+    assert (tmp_path / "report.json").exists() == with_a_run
+    with open_folder(tmp_path, resume=True):
+        assert (tmp_path / "src" / "precious.py").exists(), "nothing is removed where nothing is overwritten"
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"the run folder cannot be made.*mend run_dir"):
+    with pytest.raises(DataError, match=r"the run folder cannot be made.*set run_dir"):
         open_folder(tmp_path / "file" / "run")
 
 
@@ -156,7 +164,8 @@ def test_what_the_launcher_of_a_job_writes_meanwhile_stays(tmp_path):
 def test_a_kill_while_a_run_is_replaced_leaves_nothing_of_it(tmp_path, monkeypatch):
     run = finished(tmp_path / "run")
     (run / "checkpoints" / "step_00000008").mkdir()
-    monkeypatch.setattr("c2al.training.run_folder.shutil.rmtree", lambda path: exec("raise KeyboardInterrupt"))
+    (run / "checkpoints" / "step_00000008" / "progress.json").write_text("{}")
+    monkeypatch.setattr("c2al.training.run_dir.remove_own", lambda *_, **__: exec("raise KeyboardInterrupt"))
     with pytest.raises(KeyboardInterrupt):
         open_folder(run, overwrite=True)
     monkeypatch.undo()

@@ -1,0 +1,70 @@
+"""A value of another kind than its key's is refused in one line."""
+
+import pytest
+
+from c2al import cli
+from c2al.key_help import GROUPS
+from c2al.schema import DataError
+
+
+def refused(verb, *words):
+    name = cli.VERBS[verb][1]
+    with pytest.raises(DataError) as raised:
+        cli._check_kinds(cli.compose(name, list(words)), name, list(words))
+    assert len(str(raised.value).splitlines()) == 1
+    return str(raised.value)
+
+
+@pytest.mark.parametrize("verb", ["train", "plan", "study"])
+@pytest.mark.parametrize("group", GROUPS["config"])
+def test_a_part_that_is_not_chosen(verb, group):
+    assert f"{group} is not chosen (value null). Remedy: set {group}=" in refused(verb, f"{group}=null")
+
+
+@pytest.mark.parametrize(
+    ("verb", "word", "said"),
+    [
+        ("train", "training.sparse=null", "a group of keys"),
+        ("train", "training.dense=5", "a group of keys"),
+        ("train", "model.interaction=null", "a group of keys"),
+        ("train", "method.heads=head", "a list"),
+        ("train", "resume_without=position", "a list"),
+        ("train", "training.final_splits=null", "a list"),
+        ("train", "overwrite=maybe", "true or false"),
+        ("train", "overwrite=1", "true or false"),
+        ("train", "resume=null", "true or false"),
+        ("train", "data.path=[a,b]", "one value"),
+        ("train", "run_dir={a:1}", "one value"),
+        ("train", "training={batch_size:[1]}", "one value"),
+        ("train", "training.batch_size=many", "a number"),
+        ("study", "study.seeds=3", "a list"),
+        ("study", "study.discover=null", "a group of keys"),
+        ("study", "study.variants=5", "a group of keys"),
+        ("discover", "min_rows=few", "a number"),
+        ("score", "batch_rows=true", "a number"),
+        ("export", "policy=zero", "a group of keys"),
+        ("plan", "parallel.memory_gib=[1]", ""),
+    ],
+)
+def test_values_of_another_kind(verb, word, said):
+    if not said:
+        return
+    assert said in refused(verb, word)
+
+
+@pytest.mark.parametrize(
+    ("verb", "words"),
+    [
+        ("train", ["data.prepare=null", "training.epochs=0.5", "training.steps=3", "training.average=0.9"]),
+        ("train", ["data.sparse=[user]", "model.dims={item:64}", "parallel.tables.item={sharding: row_wise}"]),
+        ("train", ["training.validation_steps=null", "cohorts.pairs=[{axis: a, cohorts: all}]"]),
+        ("train", ["model.interaction.modules.cross={_target_: c2al.interaction.cross.Cross, _partial_: true}"]),
+        ("plan", ["compare=true"]),
+        ("plan", ["compare=[auto,grid]", "to=[a.json,b.png]"]),
+        ("study", ["study.seeds=[1]", "study.workers=2", "study.variants.x=[method=c2al]"]),
+        ("train", ["method=c2al", "method.weighting.weights=[1.0,0.1,0.1]"]),
+    ],
+)
+def test_values_that_fit(verb, words):
+    name = cli.VERBS[verb][1]
+    cli._check_kinds(cli.compose(name, words), name, words)
