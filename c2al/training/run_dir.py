@@ -15,6 +15,7 @@ from c2al.training.lock import FolderLock, goes_on
 LAUNCH = "launch"  # in a run's folder, what the launchers of this job and of former ones write
 WHOLE = ("config.yaml", "report.json", "metrics.jsonl", "pairs.json", "pairs.png", "evaluation_*.json")
 CHECKPOINT_FILES = (".metadata", ".metadata.tmp", "__*_*.distcp", "progress.json", "progress.json.damaged")
+LEARNED_SUFFIXES = ("", ".partial", ".c2al-replaced")  # as c2al.data.prepared_folder has them
 RUN_FILES = (  # all that c2al writes into a run's folder: train, and by default evaluate and discover
     *WHOLE,
     *(f"{name}.partial" for name in WHOLE),
@@ -25,8 +26,9 @@ RUN_FILES = (  # all that c2al writes into a run's folder: train, and by default
     *(f"scores/{split}_units.*" for split in SPLITS),
     *("weights/step_[0-9]*.npz", "weights/step_[0-9]*.partial"),
     *("tensorboard/events.out.tfevents.*", "logs/rank_[0-9]*.log", f"{LAUNCH}/**"),
-    *(f"learned{suffix}/schema.yaml" for suffix in ("", ".partial")),
-    *(f"learned{suffix}/{s}/*.parquet" for suffix in ("", ".partial") for s in SPLITS),
+    *(f"learned{suffix}/schema.yaml" for suffix in LEARNED_SUFFIXES),
+    *(f"learned{suffix}/{s}/*.parquet" for suffix in LEARNED_SUFFIXES for s in SPLITS),
+    "learned.lock",
 )
 LEARNED = tuple(pattern for pattern in RUN_FILES if pattern.startswith("learned"))
 ELSEWHERE = "choose another name=…, or run_dir=…"
