@@ -14,6 +14,7 @@ hold the columns of these axes alone.
 """
 
 import hashlib
+import math
 from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
@@ -192,14 +193,17 @@ class Schema:
         path = f"{folder.rstrip('/')}/schema.yaml"
         try:
             raw = yaml.safe_load(_text(folder))
-        except yaml.YAMLError as error:
-            remedy = "mend it, or prepare the data again"
-            raise DataError(f"schema.yaml is no YAML: {error}", file=path, remedy=remedy) from error
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            if isinstance(error, DataError):
+                raise
+            said = " ".join(str(error).split())[:200]
+            remedy = "put it back from a copy, or prepare the data again"
+            raise DataError(f"schema.yaml is no YAML: {said}", file=path, remedy=remedy) from error
         try:
             if "view_of" in raw:
                 return _with_view(raw, path)
             derived = raw.get("notes", {}).get("derived", {})  # how older files say it
-            return cls(
+            schema = cls(
                 **{
                     **raw,
                     "sparse": tuple(_sparse(column, derived) for column in raw["sparse"]),
@@ -208,10 +212,50 @@ class Schema:
                     "splits": {name: Split(**split) for name, split in raw["splits"].items()},
                 }
             )
-        except (TypeError, KeyError, AttributeError) as error:
+            _check_values(schema)
+            return schema
+        except (TypeError, KeyError, AttributeError, ValueError) as error:
+            if isinstance(error, DataError):
+                raise
             raise DataError(
-                f"schema.yaml does not read: {error}", file=path, remedy="prepare the data again"
+                f"schema.yaml does not read: {' '.join(str(error).split())[:300]}",
+                file=path,
+                remedy="prepare the data again",
             ) from error
+
+
+def _check_values(schema: Schema) -> None:
+    """Raise a ValueError at the first value that cannot be, whoever wrote it."""
+    for sparse in schema.sparse:
+        _need(type(sparse.name) is str and sparse.name != "", "a sparse column's name", sparse.name)
+        _need(
+            type(sparse.num_rows) is int and 1 <= sparse.num_rows < 2**48, f"num_rows of {sparse.name}", sparse.num_rows
+        )
+        parts = str(sparse.vocabulary).replace("\\", "/").split("/")
+        inside = (
+            type(sparse.vocabulary) is str and "" not in parts and ".." not in parts and "://" not in sparse.vocabulary
+        )
+        _need(sparse.vocabulary is None or inside, f"the vocabulary of {sparse.name}", sparse.vocabulary)
+    for dense in schema.dense:
+        _need(type(dense.name) is str and dense.name != "", "a dense column's name", dense.name)
+        finite = all(type(each) in (int, float) and math.isfinite(each) for each in (dense.mean, dense.std))
+        _need(finite and dense.std > 0, f"mean and std of {dense.name}", (dense.mean, dense.std))
+    for axis in schema.axes:
+        named = (
+            type(axis.name) is str
+            and isinstance(axis.cohorts, tuple)
+            and all(type(each) is str for each in axis.cohorts)
+        )
+        _need(named, "an axis's name and cohorts", axis.name)
+    for name, split in schema.splits.items():
+        _need(type(split.rows) is int and 0 <= split.rows < 2**48, f"the rows of {name}", split.rows)
+    for key, value in (("label", schema.label), ("weight", schema.weight), ("unit", schema.unit)):
+        _need(type(value) is str or (value is None and key != "label"), key, value)
+
+
+def _need(holds: bool, what: str, value: object) -> None:
+    if not holds:
+        raise ValueError(f"{what} cannot be {value!r:.80}")
 
 
 def fingerprint(folder: str) -> str:

@@ -114,3 +114,34 @@ def test_a_crossed_axis_whose_name_says_two_pairs_is_refused():
     assert schema.axis("a_x_d").crosses == ("a", "d")
     with pytest.raises(DataError, match="a and b_x_c or a_x_b and c"):
         schema.axis("a_x_b_x_c")
+
+
+@pytest.mark.parametrize(
+    ("column", "key", "value"),
+    [
+        *(("sparse", "num_rows", value) for value in (-1, 0, 2**60, "9", None, 1.5, True)),
+        *(("sparse", "vocabulary", value) for value in ("/etc/passwd", "../x", "a/../../x", "http://x/y", 3, "a//b")),
+        *(("sparse", "name", value) for value in (None, 3, "", [])),
+        *(("dense", "std", value) for value in (0.0, -1, float("nan"), float("inf"), "1", None)),
+        *(("dense", "mean", value) for value in (float("nan"), [], "a")),
+        *(("axes", "cohorts", value) for value in ([1, 2], None, "ab")),
+    ],
+)
+def test_a_value_that_cannot_be_is_one_line(tmp_path, column, key, value):
+    Schema("x", "y", (SparseColumn("item", 9),), (DenseColumn("price"),), (CohortAxis("age", ("young", "old")),)).save(
+        str(tmp_path)
+    )
+    raw = yaml.safe_load((tmp_path / "schema.yaml").read_text())
+    raw[column][0][key] = value
+    (tmp_path / "schema.yaml").write_text(yaml.safe_dump(raw))
+    with pytest.raises(DataError, match=r"schema\.yaml does not read") as raised:
+        Schema.load(str(tmp_path))
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["", "3", "[1]", "a: [", "[" * 5000, "!!python/object/apply:os.system [x]"])
+def test_a_schema_that_is_none_is_one_line(tmp_path, text):
+    (tmp_path / "schema.yaml").write_text(text)
+    with pytest.raises(DataError, match=r"schema\.yaml") as raised:
+        Schema.load(str(tmp_path))
+    assert "\n" not in str(raised.value)

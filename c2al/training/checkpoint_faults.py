@@ -16,7 +16,8 @@ NO_DIGESTS = (
 
 def tell(message: str) -> None:
     """Say something in the log and on the console."""
-    log.warning(message)
+    if log.hasHandlers():  # else logging itself would print it a second time
+        log.warning(message)
     print(f"c2al: {message}", file=sys.stderr, flush=True)
 
 
