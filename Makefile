@@ -7,6 +7,7 @@ SET := $(if $(shell nvidia-smi -L 2>/dev/null | grep GPU),cuda,cpu)
 BENCH ?= reader training
 STUDY ?= outputs/demo
 KILLS ?= 100
+CASES ?= 4000
 SEED ?= 0
 ARGS ?=
 
@@ -16,13 +17,14 @@ ENVIRONMENT := .venv/.set-$(SET)
 PACKAGE := .venv/.package
 
 .SILENT:
-.PHONY: help demo test lint faults hosts cluster bench gpu report lock clean
+.PHONY: help demo test lint faults fuzz hosts cluster bench gpu report lock clean
 
 help:
 	echo "make demo     set up, then a small study on synthetic cohorts: a table and outputs/demo/report.html"
 	echo "make test     set up, then lint, types and tests (ARGS='tests/data -x' goes to pytest)"
 	echo "make lint     ruff and mypy alone"
 	echo "make faults   every fault done to real jobs, then KILLS=$(KILLS) random kills with SEED=$(SEED), in build/faults"
+	echo "make fuzz     CASES=$(CASES) damaged files, configs and words with SEED=$(SEED): each taken, or refused in a line"
 	echo "make hosts    two-node training in two network namespaces: a cut cable, a dead host (root, iproute2)"
 	echo "make cluster  a two-node Slurm on this machine, training on it, a pre-emption, dead nodes; root, Debian"
 	echo "make bench    benchmarks/*.py named by BENCH='$(BENCH)'; results go to benchmarks/results/"
@@ -47,6 +49,9 @@ lint: $(PACKAGE)
 faults: $(PACKAGE)
 	.venv/bin/python -m pytest tests/faults -m 'full or not full' $(ARGS)
 	.venv/bin/python -m tests.faults.campaign --kills $(KILLS) --seed $(SEED) --record
+
+fuzz: $(PACKAGE)
+	.venv/bin/python -m tests.fuzz.campaign --cases $(CASES) --seed $(SEED) $(ARGS)
 
 hosts: $(PACKAGE)
 	.venv/bin/python -m tests.faults.hosts $(ARGS)
