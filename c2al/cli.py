@@ -179,13 +179,16 @@ def _load(path: str, overrides: list[str]) -> Any:
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
+    from c2al.config_kinds import check_loaded
     from c2al.training.loaded_config import REMEDY, check_sections, read, with_user_keys
     from c2al.training.trust import check_targets, modules_of, targets
 
     config = with_user_keys(read(path))
-    if lacking := sorted(set(compose("config", [])) - set(config)):
+    usual = compose("config", [])
+    if lacking := sorted(set(usual) - set(config)):
         raise DataError(f"not the config of a run: it lacks {', '.join(lacking)}", file=path, remedy=REMEDY)
     check_sections(config, file=path)
+    check_loaded(config, usual)
     OmegaConf.set_struct(config, True)
     own: list[str] = []
     for word in overrides:

@@ -40,11 +40,22 @@ def check_kinds(config: Any, base: Callable[[], Any], name: str, keys: Sequence[
         _check(config, usual, key)
 
 
+def check_loaded(config: Any, usual: Any) -> None:
+    """Raise a DataError at the first value of a file's config that is of another kind than the usual config's there.
+
+    Keys that only one of the two has are left alone: another model or method was chosen.
+    """
+    for key in usual:
+        if key in config:
+            _check(config, usual, str(key))
+
+
 def _check(config: Any, usual: Any, key: str) -> None:
     value, default = _at(config, key), _at(usual, key)
     if isinstance(default, DictConfig) and isinstance(value, DictConfig):
         for inner in default:
-            _check(config, usual, f"{key}.{inner!s}")
+            if inner in value:
+                _check(config, usual, f"{key}.{inner!s}")
         return
     if default is None or key in OTHER_KINDS or (value is None and key in MAY_BE_NULL):
         return

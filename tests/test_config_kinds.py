@@ -1,9 +1,11 @@
 """A value of another kind than its key's is refused in one line."""
 
 import pytest
+from omegaconf import OmegaConf
 
 from c2al import cli
-from c2al.key_help import GROUPS
+from c2al.config_kinds import check_loaded
+from c2al.key_help import GROUPS, options_of
 from c2al.schema import DataError
 
 
@@ -68,3 +70,32 @@ def test_values_of_another_kind(verb, word, said):
 def test_values_that_fit(verb, words):
     name = cli.VERBS[verb][1]
     cli._check_kinds(cli.compose(name, words), name, words)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("training.timeout_s", [3]),
+        ("training.batch_size", "many"),
+        ("seed", "0.5.1"),
+        ("resume", "perhaps"),
+        ("parallel.sharding", ["auto"]),
+        ("data.path", {"folder": "x"}),
+    ],
+)
+def test_a_value_of_another_kind_in_a_file_is_refused(key, value, tmp_path):
+    config = cli.compose("config", [])
+    OmegaConf.set_struct(config, False)
+    OmegaConf.update(config, key, value, merge=False)
+    OmegaConf.save(config, tmp_path / "config.yaml")
+    with pytest.raises(DataError, match=key):
+        cli._load(str(tmp_path / "config.yaml"), [])
+
+
+def choices():
+    return [f"{group}={choice}" for group in GROUPS["config"] for choice in options_of(group)]
+
+
+@pytest.mark.parametrize("choice", choices())
+def test_every_choice_of_conf_is_of_the_usual_kinds(choice):
+    check_loaded(cli.compose("config", [choice]), cli.compose("config", []))

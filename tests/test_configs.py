@@ -9,7 +9,7 @@ import torch
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
-from c2al import cli
+from c2al import cli, key_help
 from c2al.parallel.plan import TableOptions, place_tables
 from c2al.schema import Schema
 from tests import runs
@@ -24,13 +24,13 @@ def choices(group: str) -> list[str]:
 
 def test_every_file_is_found():
     """As a program's config, or as a choice of a group that --help lists."""
-    groups = {group for groups in cli.GROUPS.values() for group in groups}
+    groups = {group for groups in key_help.GROUPS.values() for group in groups}
     files = {str(path.relative_to(CONF).with_suffix("")) for path in CONF.rglob("*.yaml")}
     expected = {*PROGRAMS, *(f"{group}/{choice}" for group in groups for choice in choices(group))}
     assert files == expected
 
 
-@pytest.mark.parametrize("group", sorted({group for groups in cli.GROUPS.values() for group in groups}))
+@pytest.mark.parametrize("group", sorted({group for groups in key_help.GROUPS.values() for group in groups}))
 def test_every_choice_says_what_it_is(group):
     """In its first lines, for whoever lists the folder."""
     for choice in choices(group):

@@ -202,7 +202,9 @@ class RawFiles:
             with _stream(file.path) as stream:
                 reader = pq.ParquetFile(stream)
                 for row_group in range(reader.num_row_groups) if group is None else [group]:
-                    yield from reader.iter_batches(batch_size=rows, row_groups=[row_group], columns=columns)
+                    for batch in reader.iter_batches(batch_size=rows, row_groups=[row_group], columns=columns):
+                        batch.validate(full=True)  # Arrow takes a file's word that its texts are UTF-8
+                        yield batch
         except UNREADABLE as error:
             if file.csv:
                 raise csv_error(error, file.path, self.csv) from error

@@ -28,6 +28,7 @@ OWN_FUNCTIONS = {
     "c2al.data.prepare.prepare_parquet",
     "c2al.data.synthetic.prepare",
 }
+HYDRAS_WORDS = {"_partial_": bool, "_recursive_": bool, "_convert_": str, "_args_": list}  # of ``_target_``'s mapping
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
@@ -113,6 +114,7 @@ def instantiate(config: Any, *, trusted: Iterable[str] = (), **own: Any) -> Any:
     Raises:
         DataError: The config, or a part of it however deep, names code that is not trusted: see ``locate``.
     """
+    from hydra.errors import InstantiationException
     from hydra.utils import instantiate as by_hydra
 
     trusted = list(trusted)
@@ -120,7 +122,32 @@ def instantiate(config: Any, *, trusted: Iterable[str] = (), **own: Any) -> Any:
         if not isinstance(target, str):
             raise _refused(key, target, None)
         locate(target, trusted)
-    return by_hydra(config, **own)
+    _check_words(_resolved(config))
+    try:
+        return by_hydra(config, **own)
+    except InstantiationException as error:
+        inner: BaseException = error
+        while isinstance(inner.__cause__, InstantiationException):
+            inner = inner.__cause__
+        if inner.__cause__ is not None:  # of what was called, which says it itself
+            raise
+        problem, _, key = str(inner).partition("full_key: ")
+        said = f"a part of the config cannot be made: {problem.strip().splitlines()[0]}"
+        raise DataError(said, value=key or None, remedy="fix its _target_, _partial_ or _args_") from None
+
+
+def _check_words(value: Any, key: str = "") -> None:
+    """Raise a DataError where one of Hydra's own words has a value of another kind than Hydra takes."""
+    if isinstance(value, Mapping | DictConfig):
+        for word, kind in HYDRAS_WORDS.items():
+            if word in value and not isinstance(value[word], kind):
+                where = f"{key}.{word}" if key else word
+                raise DataError(f"{where} has a value of another kind", value=value[word], remedy=f"leave {where} out")
+        for name, each in value.items():
+            _check_words(each, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list | tuple | ListConfig):
+        for index, each in enumerate(value):
+            _check_words(each, f"{key}[{index}]")
 
 
 def instantiated_by(config: Any) -> Callable[..., Any]:

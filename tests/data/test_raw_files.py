@@ -1,6 +1,7 @@
 import datetime
 
 import fsspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -193,3 +194,14 @@ def test_a_sample_takes_rows_from_all_over(tmp_path):
     sample = RawFiles(str(tmp_path)).sample(num_rows=80, num_places=8)
     assert sample.num_rows == 80
     assert set(sample["x"].to_pylist()) == {0, 1, 2, 3}
+
+
+def test_text_that_is_not_utf8_is_one_error(tmp_path):
+    """Parquet says that a column is text; Arrow believes it until somebody decodes it."""
+    offsets = pa.py_buffer(np.array([0, 2, 4], np.int32).tobytes())
+    texts = pa.Array.from_buffers(pa.string(), 2, [None, offsets, pa.py_buffer(b"ab\xff\xe4")])
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"s": texts}), path)
+    with pytest.raises(DataError, match="UTF") as error:
+        table_of(RawFiles(str(path)))
+    assert error.value.where["file"].endswith("a.parquet")

@@ -118,7 +118,9 @@ def make_seeds(folder: Path) -> dict[str, Path]:
     ranks.stop()
     export(str(folder / "run"), to=str(folder / "model.pt2"), say=lambda _: None)
     ranks.stop()
-    build(folder / "study_rows", folder / "study", num_rows=2_000, seeds=(0, 1), arms=("baseline", "c2al"))
+    (folder / "study").mkdir()
+    study = build(folder / "study_rows", folder / "study", num_rows=2_000, seeds=(0, 1), arms=("baseline", "c2al"))
+    (folder / "study" / "study.json").write_text(json.dumps(study))
     return {"run": folder / "run", "model": folder / "model.pt2", "study": folder / "study"}
 
 

@@ -26,5 +26,5 @@ def test_nothing_but_layers_is_made(target):
 
 def test_maps_for_tables_of_another_width():
     maps = linear_maps([SparseInput("a.b", 3, 8), SparseInput("c", 3, 4)], 4)
-    assert list(maps) == ["table_a__b"]
-    assert isinstance(maps["table_a__b"], nn.Linear)
+    assert list(maps) == ["table_a%2Eb"]
+    assert isinstance(maps["table_a%2Eb"], nn.Linear)

@@ -141,3 +141,11 @@ def test_names_that_are_none(given):
         modules_of(given)
     assert modules_of("mine") == modules_of(["mine"]) == ["mine"]
     assert modules_of(None) == []
+
+
+@pytest.mark.parametrize("key", ["_partial_", "_args_", "_convert_", "_recursive_"])
+def test_odd_words_of_hydra_are_one_line(key):
+    config = OmegaConf.create({"_target_": "c2al.interaction.dcnv2.DCNv2", key: [1] if key == "_partial_" else 3})
+    with pytest.raises(DataError) as refused:
+        instantiate(config)
+    assert len(str(refused.value).splitlines()) == 1
