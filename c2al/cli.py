@@ -12,7 +12,7 @@ from c2al.key_help import is_choice, key_help, nearest, options_of, unknown_choi
 from c2al.overrides import OPEN, WORD, in_hydras_words, literal_keys, literal_value, quoted, unreadable
 from c2al.parallel import out_of_memory, waiting
 from c2al.parallel.endings import failure, full_disk, leave
-from c2al.parallel.environment import alone, as_described, described, many, own_rank, refuse_many
+from c2al.parallel.environment import alone, as_described, by_torchrun, described, many, own_rank, refuse_many
 from c2al.parallel.signals import CTRL_C, INTERRUPTED, Stopped, stop_signal
 from c2al.parallel.threads import wait_quietly
 from c2al.schema import DataError
@@ -103,7 +103,7 @@ def run(verb: str, words: list[str]) -> int:
         config = _load(file, overrides) if file else compose(name, overrides)
         _check_kinds(config, name, overrides)
     except DataError as error:
-        error.agreed = True  # every rank meets the same words
+        error.agreed = many() and (by_torchrun() or own_rank() == 0)  # every rank meets the same words
         raise
     if "--cfg" in flags:
         from omegaconf import OmegaConf

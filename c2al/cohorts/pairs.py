@@ -134,7 +134,13 @@ def load_pair(path: str, index: int = 0) -> tuple[str, str, str]:
 
 def load_view(path: str) -> str | None:
     """The view by which training sees the learned cohorts of a ``pairs.json``; None where it holds none."""
-    return _read(path, lambda found: found.get("view"))
+
+    def view(found: dict[str, Any]) -> str | None:
+        if (said := found.get("view")) is None or (isinstance(said, str) and said):
+            return said
+        raise ValueError(f"view: {said!r} names no folder")
+
+    return _read(path, view)
 
 
 def least_divergent(path: str) -> tuple[str, str, str]:

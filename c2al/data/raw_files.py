@@ -11,7 +11,6 @@ from typing import IO
 from urllib.parse import unquote
 
 import fsspec
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -168,30 +167,7 @@ class RawFiles:
                 yield Chunk(file.path, first_row, file.split, self._conform(batch, file, columns), file.is_csv)
                 first_row += batch.num_rows
 
-    def sample(self, *, num_rows: int = 262_144, num_places: int = 16) -> pa.Table:
-        """Some rows of every column from places spread evenly over files and row groups (csv: from files' heads)."""
-        places = [(file, group) for file in self.files for group in range(_num_groups(file))]
-        tables, columns = [], list(self.types)
-        num_places = min(num_places, len(places))
-        for i in np.linspace(0, len(places) - 1, num_places).astype(int):
-            file, group = places[i]
-            present = [column for column in file.types if column not in file.partitions]
-            batch = next(self._batches(file, present, group=group, rows=num_rows // num_places), None)
-            if batch is not None:
-                tables.append(self._conform(batch.slice(0, num_rows // num_places), file, columns))
-        if not sum(table.num_rows for table in tables):
-            raise DataError("the files hold no rows", file=self.folder, remedy="check what wrote them")
-        return pa.concat_tables(tables)
-
-    def _batches(
-        self,
-        file: RawFile,
-        columns: list[str],
-        *,
-        group: int | None = None,
-        rows: int = ROWS_PER_CHUNK,
-        quotes: Quotes | None = None,
-    ) -> Iterator[pa.RecordBatch]:
+    def _batches(self, file: RawFile, columns: list[str], *, quotes: Quotes | None = None) -> Iterator[pa.RecordBatch]:
         row_group = None
         try:
             if file.csv:
@@ -201,8 +177,8 @@ class RawFiles:
                 return
             with _stream(file.path) as stream:
                 reader = pq.ParquetFile(stream)
-                for row_group in range(reader.num_row_groups) if group is None else [group]:
-                    for batch in reader.iter_batches(batch_size=rows, row_groups=[row_group], columns=columns):
+                for row_group in range(reader.num_row_groups):
+                    for batch in reader.iter_batches(ROWS_PER_CHUNK, row_groups=[row_group], columns=columns):
                         batch.validate(full=True)  # Arrow takes a file's word that its texts are UTF-8
                         yield batch
         except UNREADABLE as error:
@@ -295,13 +271,6 @@ def _unquoted(text: str) -> str:
         return unquote(text, errors="strict")
     except UnicodeDecodeError:
         return text
-
-
-def _num_groups(file: RawFile) -> int:
-    if file.is_csv:
-        return 1
-    with _stream(file.path) as stream:
-        return pq.ParquetFile(stream).num_row_groups
 
 
 def _stream(path: str) -> IO[bytes]:

@@ -86,3 +86,11 @@ def test_a_folder_that_cannot_be_written_is_one_line(found, tmp_path, monkeypatc
     with pytest.raises(DataError, match=rf"cannot be written: .*file {to}/pairs\.png.*to=DIR") as caught:
         found.save(to)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("view", [3, "", ["out"], {"a": 1}, False])
+def test_a_view_that_is_no_folder_is_one_line(view, tmp_path):
+    path = tmp_path / "pairs.json"
+    path.write_text(json.dumps({"pairs": [], "view": view}))
+    with pytest.raises(DataError, match="view"):
+        load_view(str(path))

@@ -105,12 +105,6 @@ def test_what_is_odd_and_right_is_read(tmp_path, content, values):
     assert read(tmp_path / "b.csv") == {"a": [1, 2], "b": values}
 
 
-def test_a_header_without_rows_is_said(tmp_path):
-    (tmp_path / "b.csv").write_text("a,b\n")
-    with pytest.raises(DataError, match="no rows"):
-        RawFiles(str(tmp_path)).sample()
-
-
 def test_a_packed_file_that_is_cut_short_is_named(tmp_path):
     (tmp_path / "b.csv.gz").write_bytes(gzip.compress(b"a,b\n" + bytes(range(48, 58)) * 10_000)[:-20])
     assert "does not read" in refused(tmp_path / "b.csv.gz")

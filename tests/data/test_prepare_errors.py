@@ -19,6 +19,7 @@ def with_column(name: str, values: list, kind: pa.DataType | None = None) -> pa.
 @pytest.mark.parametrize(
     ("table", "options", "message"),
     [
+        (raw_rows().slice(0, 0), {}, "the files hold no rows"),
         (raw_rows(), {"label": "clickd"}, r"no such column .*column clickd.*did you mean clicked\?"),
         (raw_rows(), {"sparse": ["contry"]}, r"column contry.*did you mean country\?"),
         (raw_rows(), {"axes": ["countri"]}, r"did you mean country\?"),

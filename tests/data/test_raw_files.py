@@ -175,8 +175,6 @@ def test_nothing_there_is_said(tmp_path):
     with pytest.raises(DataError, match="no file that ends in"):
         RawFiles(str(tmp_path))
     pq.write_table(pa.table({"x": pa.array([], pa.int64())}), tmp_path / "a.parquet")
-    with pytest.raises(DataError, match="no rows"):
-        RawFiles(str(tmp_path)).sample()
     (tmp_path / "b.csv").write_text("x\n1\n")
     with pytest.raises(DataError, match="mixed"):
         RawFiles(str(tmp_path))
@@ -186,14 +184,6 @@ def test_two_columns_of_one_name_are_refused(tmp_path):
     pq.write_table(pa.table([pa.array([1]), pa.array([2])], names=["x", "x"]), tmp_path / "a.parquet")
     with pytest.raises(DataError, match="one name"):
         RawFiles(str(tmp_path))
-
-
-def test_a_sample_takes_rows_from_all_over(tmp_path):
-    for i in range(4):
-        pq.write_table(pa.table({"x": [i] * 100}), tmp_path / f"{i}.parquet", row_group_size=10)
-    sample = RawFiles(str(tmp_path)).sample(num_rows=80, num_places=8)
-    assert sample.num_rows == 80
-    assert set(sample["x"].to_pylist()) == {0, 1, 2, 3}
 
 
 def test_text_that_is_not_utf8_is_one_error(tmp_path):
