@@ -324,7 +324,8 @@ def _at_fault(error: BaseException) -> DataError | None:
     if isinstance(error, InterpolationKeyError | InterpolationResolutionError):
         first = next(iter(str(error).splitlines()), "")
         return DataError(f"a value refers to what is not there: {first}", value=error.full_key, remedy="fix the ${…}")
-    return _of_a_class(error) if isinstance(error, InstantiationException) else None
+    named = isinstance(error, ImportError) and str(error).startswith("Error loading '")  # by hydra.utils.get_class
+    return _of_a_class(error) if isinstance(error, InstantiationException) or named else None
 
 
 def _of_a_class(error: Exception) -> DataError | None:
@@ -340,7 +341,8 @@ def _of_a_class(error: Exception) -> DataError | None:
         return None
     own = not target.startswith("c2al.")
     if "Error locating" in text or "Error loading" in text or (cause and isinstance(cause, ImportError)):
-        first = next(iter(str(cause or error).splitlines()), "")
+        why = error if isinstance(error, ImportError) else (cause or error)
+        first = " ".join(str(why).splitlines()[1:2] or str(why).splitlines())
         remedy = "fix the name, install the package, or run where Python finds the module (PYTHONPATH)"
         return DataError(f"the class{key} cannot be imported: {first}", value=target, remedy=remedy)
     if own or isinstance(cause, ValueError) or "argument" in str(cause):

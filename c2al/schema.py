@@ -268,7 +268,7 @@ def _text(folder: str) -> str:
     try:
         with fsspec.open(path, "rt", encoding="utf-8") as file:
             return file.read()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         files, root = fsspec.url_to_fs(folder.rstrip("/"))
         if files.exists(f"{root}{REPLACED}/schema.yaml"):
             raise DataError(
@@ -276,9 +276,19 @@ def _text(folder: str) -> str:
                 file=f"{root}{REPLACED}",
                 remedy=f"rename it to {folder.rstrip('/')}, or run `c2al prepare` into that folder again",
             ) from None
+        if raw := _raw_rows(files, root):
+            remedy = f"c2al prepare source=parquet from={folder} to=DIR label=COLUMN, then data.path=DIR"
+            raise DataError("these are raw rows, not prepared data", file=raw, remedy=remedy) from None
         raise DataError(
             "no prepared data there", file=path, remedy="run `c2al prepare source=… to=DIR`, or mend data.path"
         ) from None
+
+
+def _raw_rows(files: Any, root: str) -> str | None:
+    """The raw file that a path is, or the first one in the folder that it is."""
+    found = [root] if files.isfile(root) else sorted(files.ls(root, detail=False)) if files.isdir(root) else []
+    endings = (".parquet", ".csv", ".csv.gz", ".tsv", ".jsonl")
+    return next((path for path in found if path.endswith(endings)), None)
 
 
 def _with_view(raw: dict[str, Any], path: str) -> Schema:

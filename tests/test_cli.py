@@ -1,5 +1,6 @@
 """The command line: what it refuses and how it says so, what it prints, and the programs that it starts."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -236,3 +237,36 @@ def test_main_is_what_python_m_runs(tmp_path):
     assert ended.returncode == 0
     assert "c2al <verb>" in ended.stdout
     assert not list(Path(tmp_path).iterdir())
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("nothing.Net", "nothing.Net cannot be imported: there is no module nothing"),
+        ("own_nets.broken.Net", "cannot be imported: invalid syntax .*broken.py"),
+        ("own_nets.whole.Nope", "cannot be imported: .*Nope"),
+        ("own_nets.whole.Fails", "the config does not fit: RuntimeError: no"),
+    ],
+)
+def test_a_class_of_the_users_own_that_does_not_load(c2al, tiny_rows, tmp_path, monkeypatch, target, said):
+    package = tmp_path / "own_nets"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "broken.py").write_text("def f(:")
+    (package / "whole.py").write_text("class Fails:\n    def __init__(self, **_):\n        raise RuntimeError('no')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    status, _, err = c2al("train", *runs.overrides(tiny_rows, tmp_path / "run", f"model.interaction._target_={target}"))
+    assert status == 2, err
+    assert re.search(said, err)
+    assert len(err.splitlines()) == 1
+
+
+def test_raw_rows_in_the_place_of_prepared_data(c2al, tmp_path):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "a.csv").write_text("x,click\n1,0\n")
+    for path in ("raw", "raw/a.csv"):
+        words = ["data=parquet", f"data.path={tmp_path}/{path}", f"run_dir={tmp_path}/run"]
+        status, _, err = c2al("train", *words)
+        assert status == 2
+        assert f"c2al prepare source=parquet from={tmp_path}/{path} to=DIR" in err
+        assert len(err.splitlines()) == 1

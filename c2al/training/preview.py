@@ -22,7 +22,7 @@ from c2al.schema import DataError, Schema
 from c2al.training.auxiliaries import planned
 from c2al.training.build import build_ranker, chosen_columns, place, prepare_dense
 from c2al.training.preview_settings import check_preview
-from c2al.training.settings import check_settings
+from c2al.training.settings import check_columns, check_settings
 
 GIB = 2**30
 
@@ -102,6 +102,7 @@ class Planner:
 
     def __init__(self, config: DictConfig, schema: Schema) -> None:
         check_settings(config)
+        check_columns(config, schema)
         check_preview(config, schema)
         options = config.parallel
         self.config, self.schema = config, schema

@@ -1,11 +1,12 @@
 """What a run's settings may be, checked before anything is built: one line with the key, not a traceback."""
 
+from difflib import get_close_matches
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from c2al.parallel.plan import SHARDINGS
-from c2al.schema import DataError
+from c2al.schema import DataError, Schema
 from c2al.training.trust import locate, trusted_by
 
 CHOICES = {
@@ -67,6 +68,26 @@ def check_settings(config: DictConfig) -> None:
         )
     if config.model.dim == 0 and not first_order(config):
         raise _refused("model.dim", 0, "a whole number from 1; 0 where the model has first-order weights, such as lr")
+
+
+def check_columns(config: DictConfig, schema: Schema) -> None:
+    """DataError where ``data.sparse`` or ``data.dense`` is no list of the data's columns, or leaves no sparse one."""
+    for key, columns in (("sparse", schema.sparse), ("dense", schema.dense)):
+        chosen, known = config.data[key], [column.name for column in columns]
+        if chosen is None:
+            continue
+        if not isinstance(chosen, ListConfig) or not all(isinstance(name, str) for name in chosen):
+            raise _refused(f"data.{key}", chosen, f"a list of columns, such as [{','.join(known[:2])}]; null: all")
+        for index, name in enumerate(chosen):
+            if name not in known:
+                close = get_close_matches(name, known, n=1)
+                remedy = f"{f'did you mean {close[0]}? ' if close else ''}known: {', '.join(known) or 'none'}"
+                raise DataError(f"data.{key} names no {key} column of the data", column=name, remedy=remedy)
+            if name in chosen[:index]:
+                raise DataError(f"data.{key} names a column twice", column=name, remedy="name each once")
+    if config.data.sparse is not None and not len(config.data.sparse):
+        remedy = f"name some, such as data.sparse=[{schema.sparse[0].name}], or leave it null for all"
+        raise DataError("a model needs at least one sparse column", value="data.sparse=[]", remedy=remedy)
 
 
 def first_order(config: DictConfig) -> bool:

@@ -35,7 +35,7 @@ from c2al.training.loop import Loop, Progress
 from c2al.training.non_finite import refuse
 from c2al.training.resume import go_on, last_step, refuse_other_config, schedule_of
 from c2al.training.run_folder import RunFolder, provenance, start_logged
-from c2al.training.settings import check_settings
+from c2al.training.settings import check_columns, check_settings
 from c2al.training.table_options import table_rates
 
 log = logging.getLogger(__name__)
@@ -72,6 +72,7 @@ class Training:
         ranks.place.name = "planning"
         together(lambda: check_settings(config))
         self.schema = together(lambda: Schema.load(config.data.path))
+        together(lambda: check_columns(config, self.schema))
         heads = together(lambda: auxiliaries(config, self.schema))
         self.placements = together(
             lambda: build.place(

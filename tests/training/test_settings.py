@@ -3,8 +3,8 @@
 import pytest
 
 from c2al.cli import compose
-from c2al.schema import DataError
-from c2al.training.settings import CHOICES, COUNTS, RANGES, check_settings
+from c2al.schema import DataError, Schema
+from c2al.training.settings import CHOICES, COUNTS, RANGES, check_columns, check_settings
 from tests import runs
 
 
@@ -80,3 +80,22 @@ def test_a_run_that_cannot_be_leaves_its_folder_free(tiny_rows, tmp_path):
         runs.trained(tiny_rows, tmp_path / "run", "training.decay=x")
     assert not (tmp_path / "run" / "config.yaml").exists()
     assert runs.trained(tiny_rows, tmp_path / "run", "training.steps=1")
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("data.sparse=[]", "a model needs at least one sparse column"),
+        ("data.sparse=user", r"data\.sparse cannot be that .*a list of columns"),
+        ("data.sparse=[1]", "a list of columns"),
+        ("data.sparse=[usr]", "names no sparse column .*did you mean user"),
+        ("data.sparse=[user,user]", "names a column twice"),
+        ("data.dense=[nope]", "names no dense column"),
+        ("data.dense={a:1}", "a list of columns"),
+    ],
+)
+def test_columns_that_the_data_do_not_have(word, said, tiny_rows):
+    schema = Schema.load(tiny_rows)
+    with pytest.raises(DataError, match=said):
+        check_columns(compose("config", [word]), schema)
+    check_columns(compose("config", ["data.dense=[]", "data.sparse=[user]"]), schema)
