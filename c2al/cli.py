@@ -328,7 +328,7 @@ def _at_fault(error: BaseException) -> DataError | None:
     return _of_a_class(error) if isinstance(error, InstantiationException) or named else None
 
 
-def _of_a_class(error: Exception) -> DataError | None:
+def _of_a_class(error: BaseException) -> DataError | None:
     """The fault of a class that a config names: it cannot be imported, or refuses its arguments."""
     cause, text = error.__cause__, str(error).splitlines()[0]
     where = str(error).partition("full_key: ")[2].splitlines()[:1]
