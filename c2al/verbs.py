@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
+from c2al.output_files import check_pairs_folder
 from c2al.parallel.environment import own_rank
 from c2al.parallel.signals import stop_signal
 from c2al.parallel.threads import usable_cores
@@ -106,6 +107,7 @@ def find_pairs(
     from c2al.training.learned_axes import Options, learn, missing, with_short_names
     from c2al.training.saved_run import config_of
 
+    check_pairs_folder(to)
     path, config = Path(run), config_of(run, trusted=trusted)
     if not (path / "scores" / f"{split}.parquet").exists():
         from c2al.training.evaluate_run import evaluate_run

@@ -17,7 +17,18 @@ ROOT = Path(__file__).parents[1]
 
 # A module imports from its own folder and from those to the left.
 ORDER = [
-    *("printable", "json_text", "names", "schema", "folder_lock", "own_files", "batch", "cohorts", "data"),
+    *(
+        "printable",
+        "json_text",
+        "names",
+        "schema",
+        "folder_lock",
+        "own_files",
+        "output_files",
+        "batch",
+        "cohorts",
+        "data",
+    ),
     *("embedding", "interaction", "heads", "objectives", "auc", "metrics", "model"),
     *("parallel", "training", "analysis", "serving", "doctor", "printing", "verbs", "sweep"),
     *("overrides", "key_help", "config_kinds", "cli", "__main__"),

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from c2al.json_text import to_json
+from c2al.output_files import check_plan_file
 from c2al.schema import DataError
 
 
@@ -16,6 +17,7 @@ def files_of(to: Any) -> list[Path]:
             raise DataError(
                 "a plan goes to .json or .png", file=str(file), remedy="to=plan.png, or to=[plan.json,plan.png]"
             )
+        check_plan_file(file)
     return files
 
 

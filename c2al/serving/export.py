@@ -18,6 +18,7 @@ import torch
 from c2al.embedding.tables import table_of
 from c2al.model import Ranker
 from c2al.names import file_names
+from c2al.output_files import check_model_file
 from c2al.schema import DataError, Schema
 from c2al.serving import parity, programs
 from c2al.serving.archive import OWN, Archive, Writer, written
@@ -60,6 +61,7 @@ def export(
     run, a setting or the place to write to is at fault, and where the file would not score as the model does.
     """
     _check(format=(format, FORMATS), dtype=(dtype, DTYPES), proof=(proof, ("model", "scores")))
+    check_model_file(to)
     rules = checked_policy(policy or {})
     saved = SavedRun(run, step=step, trusted=trusted)
     _check_device(device)

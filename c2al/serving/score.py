@@ -14,6 +14,7 @@ import fsspec
 import numpy as np
 import pyarrow as pa
 
+from c2al.output_files import check_scores_file
 from c2al.schema import DataError, Schema
 from c2al.serving.calibration import calibrated_logits, chosen, sigmoid
 from c2al.serving.encode import Encoder
@@ -149,6 +150,7 @@ def _check(data: str, to: str, keep: Sequence[str], batch_rows: int) -> None:
         if name in OWN:
             remedy = "leave it out of keep: label, weight and unit are kept anyhow; or rename it in the files"
             raise DataError("a kept column would have the name of one of the scores' own", column=name, remedy=remedy)
+    check_scores_file(to)
 
 
 def _source(
