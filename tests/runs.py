@@ -116,7 +116,12 @@ def on_ranks(
     finally:
         for rank in ranks:
             rank.kill()
-    return [(rank.returncode, *each) for rank, each in zip(ranks, said, strict=True)]
+    return [(rank.returncode, out, _without_notice(text)) for rank, (out, text) in zip(ranks, said, strict=True)]
+
+
+def _without_notice(text: str) -> str:
+    """Without the line that a rank may print while it waits for the others: on a busy machine their start takes long."""
+    return "".join(line for line in text.splitlines(keepends=True) if not line.startswith("c2al: waiting at "))
 
 
 def _rank_environment(rank: int, world_size: int, per_host: int, port: int) -> dict[str, str]:

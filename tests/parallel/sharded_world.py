@@ -16,7 +16,7 @@ from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 
 from c2al.batch import Batch
 from c2al.embedding.dense import DenseTokens
-from c2al.embedding.tables import embedding_tables
+from c2al.embedding.tables import embedding_tables, table_name
 from c2al.embedding.tokens import FeatureTokens
 from c2al.model import Ranker, TrainingModel
 from c2al.objectives.fixed import Fixed
@@ -170,7 +170,7 @@ class Plain(nn.Module):
 
 
 def key(column: SparseColumn) -> str:
-    return f"table_{column.name.replace('.', '__')}"
+    return table_name(column.name)
 
 
 def put_together(held_here: dict[str, list], shapes: dict[str, torch.Size], places: list[Placement]) -> dict:
