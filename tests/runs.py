@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -30,6 +31,7 @@ PAIRS_FILE = {  # for a method that looks for one of several
         {"axis": "device", "head": "tablet", "tail": "phone", "divergences": {"js": 0.1}},
     ],
 }
+NOTICE = re.compile(r"c2al: (waiting at|rank \d+ of \d+ waits for) ")
 CLOCK = ("seconds", "rows_per_s")
 PATIENT_S = 1800  # a safety net alone: tests wait for events, which on a busy machine take their time
 
@@ -120,8 +122,8 @@ def on_ranks(
 
 
 def _without_notice(text: str) -> str:
-    """Without the line that a rank may print while it waits for the others: on a busy machine their start takes long."""
-    return "".join(line for line in text.splitlines(keepends=True) if not line.startswith("c2al: waiting at "))
+    """Without the line of a rank that waits for the others: on a busy machine their start takes long."""
+    return "".join(line for line in text.splitlines(keepends=True) if not NOTICE.match(line))
 
 
 def _rank_environment(rank: int, world_size: int, per_host: int, port: int) -> dict[str, str]:

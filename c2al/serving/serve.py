@@ -1,7 +1,7 @@
 """``c2al serve``: the service under uvicorn, from the first signal-proof moment to the last answer.
 
 SIGTERM, SIGINT and SIGUSR1 stop it: no new connection is taken, what is in hand is answered within ``stop_s``, and the
-exit status is 0. A second SIGINT ends it at once, with status 75; so does a SIGTERM more than 3 s after the first one,
+exit status is 0. A second SIGINT ends it at once, with status 130; a SIGTERM more than 3 s after the first signal with 75,
 as everywhere in c2al (``parallel/signals.py`` keeps watching). SIGHUP takes the model's file anew.
 """
 
@@ -19,7 +19,7 @@ from dataclasses import replace
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from c2al.parallel.signals import STOPPED, end_now, stop_signal
+from c2al.parallel.signals import INTERRUPTED, end_now, stop_signal
 from c2al.parallel.threads import use
 from c2al.schema import DataError
 from c2al.serving.service_settings import Settings
@@ -115,7 +115,7 @@ class Server(uvicorn.Server):
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if self.should_exit and number == signal.SIGINT:
-            end_now(STOPPED, "stopped at once by a second SIGINT")
+            end_now(INTERRUPTED, "stopped at once by a second Ctrl-C")
         self.should_exit = True
 
     def _reload(self) -> None:

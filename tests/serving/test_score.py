@@ -155,7 +155,7 @@ def test_prepared_rows_of_another_model_are_refused(folder, tmp_path):
         ({"keep": ["titel"]}, "did you mean title"),
         ({"batch_rows": 0}, "batch_rows"),
         ({"workers": 0}, "workers"),
-        ({"prepared": True}, "schema.yaml"),
+        ({"prepared": True}, "these are raw rows, not prepared data"),
         ({"policy": {"null": "none"}}, "null=none"),
         ({"needs": "isotonic"}, "no calibration of kind isotonic"),
     ],

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from c2al.parallel.signals import REPEATED_S, STOPPED
+from c2al.parallel.signals import INTERRUPTED, REPEATED_S, STOPPED
 from c2al.serving import serve
 
 ROOT = Path(__file__).parents[2]
@@ -239,8 +239,8 @@ def test_a_second_sigint_ends_it_at_once(start):
     served.later(rows=3)
     served.process.send_signal(signal.SIGINT)
     until(lambda: refused(served.port))
-    assert served.stop(signal.SIGINT) == STOPPED
-    assert "stopped at once by a second SIGINT" in served.errors.read_text()
+    assert served.stop(signal.SIGINT) == INTERRUPTED
+    assert "stopped at once by a second Ctrl-C" in served.errors.read_text()
 
 
 def test_connections_are_as_many_as_files_may_be_open(monkeypatch):
