@@ -1,8 +1,8 @@
 """``c2al serve``: the service under uvicorn, from the first signal-proof moment to the last answer.
 
 SIGTERM, SIGINT and SIGUSR1 stop it: no new connection is taken, what is in hand is answered within ``stop_s``, and the
-exit status is 0. A second SIGINT ends it at once, with status 130; a SIGTERM more than 3 s after the first signal with 75,
-as everywhere in c2al (``parallel/signals.py`` keeps watching). SIGHUP takes the model's file anew.
+exit status is 0. A second SIGINT ends it at once, with status 130, and a SIGTERM more than 3 s after the first signal
+with 75, as everywhere in c2al (``parallel/signals.py`` keeps watching). SIGHUP takes the model's file anew.
 """
 
 import asyncio
