@@ -27,7 +27,7 @@ def expected() -> int | None:
     named = os.environ.get(WITH_PARENT, "")
     if not named.isdecimal():
         return None
-    return now if _lives(int(named)) else int(named)  # a shell may stand between
+    return now if lives(int(named)) else int(named)  # a shell may stand between
 
 
 def end_with(parent: int, number: signal.Signals) -> bool:
@@ -45,7 +45,8 @@ def _may_be_torchrun(pid: int) -> bool:
     return b"python" in words or b"torchrun" in words
 
 
-def _lives(pid: int) -> bool:
+def lives(pid: int) -> bool:
+    """Whether a process of this host is there, of whatever user."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from c2al.parallel.parent import lives
+
 SIOCGIFADDR = 0x8915  # linux/sockios.h: the IPv4 address of an interface
 
 
@@ -83,21 +85,11 @@ def death_of(pid: int) -> Death | None:
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return Death() if not _answers(pid) else None
+        return Death() if not lives(pid) else None
     if state not in "ZX":
         return None
     code = int(fields[-1])  # exit_code, the last field of proc(5)
     return Death(signal=code & 0x7F, status=code >> 8)
-
-
-def _answers(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def dead_here(members: Sequence[Member], me: Member, *, within_s: float) -> tuple[Member, Death] | None:

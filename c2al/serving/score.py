@@ -140,8 +140,6 @@ def _check(data: str, to: str, keep: Sequence[str], batch_rows: int) -> None:
     if type(files) is type(other) and target.startswith(f"{source}/"):
         remedy = "choose to=… elsewhere: the next run would read it as data"
         raise DataError("the scores would lie among the data", file=to, remedy=remedy)
-    if other.isdir(target):
-        raise DataError("a folder stands where the file is to be", file=to, remedy="choose another to=…")
     if source == target:
         raise DataError("the scores would take the data's place", file=to, remedy="choose another to=…")
     if batch_rows < 1:
