@@ -85,7 +85,7 @@ class AreaUnderCurve:
     def compute(self, gather: Gather = alone) -> tuple[np.ndarray, np.ndarray]:
         """Areas, and what each may err by (0 where exact), ``[S]`` each; NaN where a label is missing. Collective."""
         cuts = [cut_K for cut_K in gather(None if self._bins is None else self._bins.cut_K) if cut_K is not None]
-        with np.errstate(invalid="ignore", divide="ignore"):
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             return self._from_bins(cuts[0], gather) if cuts else self._exact(gather)
 
     def _exact(self, gather: Gather) -> tuple[np.ndarray, np.ndarray]:

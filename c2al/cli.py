@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from typing import Any
 
 from c2al import sweep
@@ -165,7 +166,7 @@ def _program(verb: str, words: list[str]) -> Callable[[Any], int]:
     silence()  # before the first import of fbgemm
     from c2al import verbs
 
-    if verb in ("prepare", "score", "export", "plan", "report"):
+    if not many():
         stop_signal.blocked_s = 10.0  # no other rank waits, and what is half written should go
     if verb == "study":
         return lambda config: verbs.study(config, compose, words)
@@ -232,17 +233,26 @@ def _multirun(verb: str, name: str, overrides: list[str]) -> int:
         sys.argv += ["hydra.job.chdir=false", "hydra/job_logging=disabled", "hydra/hydra_logging=disabled"]
         sys.argv += [f"hydra.job.config.override_dirname.exclude_keys=[{','.join(map(quoted, same))}]"]
         os.environ |= {"C2AL_VERB": verb, "HYDRA_FULL_ERROR": "1"}  # errors come here whole
+        if "hydra/launcher=joblib" in words:
+            stop_signal.tell = partial(sweep.stop, folder)
+            stop_signal.graceful = True  # the launcher would kill its jobs: they are to stop by themselves first
         hydra.main(version_base="1.3", config_path="pkg://c2al.conf", config_name=name)(_job)()
     except (HydraException, OmegaConfBaseException) as error:
         raise _at_fault(error) or _unfit(error, name, overrides, sweep=True) from None
     except Stopped as stopped:
-        sweep.conclude(folder)
-        again = "start the sweep again with resume=true" if verb == "train" else "start the sweep again"
-        raise Stopped(f"{str(stopped).partition('; resume=true')[0]}; {again}", stopped.by) from None
+        raise _end_of_stopped(folder, verb, stopped) from None
     except Exception:  # a launcher's, about a job that it has lost
         if not any(job.status is None for job in sweep.jobs_of(folder)):
             raise
+    if by := sweep.stopped_by(folder):
+        raise _end_of_stopped(folder, verb, Stopped(f"stopped by {by}", by))
     return sweep.conclude(folder)
+
+
+def _end_of_stopped(folder: str, verb: str, stopped: Stopped) -> Stopped:
+    sweep.conclude(folder, stopped=True)
+    again = "start the sweep again with resume=true" if verb == "train" else "start the sweep again"
+    return Stopped(f"{str(stopped).partition('; resume=true')[0]}; {again}", stopped.by)
 
 
 def _check_jobs(verb: str, name: str, words: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Text of others, made fit to be shown: names in data, in study.json and in pairs.json may hold anything."""
+"""Text of others, made fit to be shown, as names in data, study.json and pairs.json may hold anything; and numbers."""
 
 import unicodedata
 from typing import Any
@@ -33,3 +33,16 @@ def _visible(character: str) -> str:
     if unicodedata.category(character) not in _HIDDEN or character in _JOINERS:
         return character
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def p_text(p: float | None) -> str:
+    """A p value as it is shown everywhere: three decimals, "< 0.001" below, a dash where there is none."""
+    if p is None:
+        return "–"
+    shown = "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return f"{p:.4f}" if shown == "0.050" else shown  # which side of 0.05 it is on must be seen
+
+
+def divergence_text(value: float) -> str:
+    """Four decimals; of a smaller number that is not zero, one digit."""
+    return f"{value:.0e}" if 0 < value < 5e-5 else f"{value:.4f}"

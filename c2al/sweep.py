@@ -1,6 +1,6 @@
 """The jobs of a sweep: what each printed and how it ended, in files, as Hydra's launchers run them wherever they like.
 
-outputs/multirun/<time>/  0.json  0.txt  1.json  1.txt …      .submitit/ where that launcher ran them
+outputs/multirun/<time>/  0.json  0.txt  1.json  1.txt …  stopped      .submitit/ where that launcher ran them
 """
 
 import hashlib
@@ -17,11 +17,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from c2al.parallel.endings import failure
-from c2al.parallel.parent import end_with
-from c2al.parallel.signals import Stopped, stop_signal
+from c2al.parallel.parent import end_with, lives
+from c2al.parallel.signals import CTRL_C, INTERRUPTED, STOPPED, Stopped, stop_signal
 from c2al.schema import DataError
 
 NAMING = ("name", "run_dir", "study.name", "study.dir")  # in a folder's name anyway
+STOP_FILE = "stopped"
 MOST_BYTES = 160  # of the values in a folder's name, which may have 255 with the run's name
 
 
@@ -34,6 +35,7 @@ class Job:
     made: str  # its run's or study's folder
     status: int | None = None
     said: str = ""  # why it failed
+    pid: int = 0
 
     def write(self, sweep: str) -> None:
         """Keep it as ``<number>.json``."""
@@ -57,11 +59,12 @@ class Job:
         """
         if apart:
             end_with(os.getppid(), signal.SIGTERM)  # no job outlives the process that the launcher keeps it in
+        self.pid = os.getpid()
         self.write(sweep)
         with _printing_to(Path(sweep, f"{self.number}.txt")) if apart else nullcontext():
             try:
-                if stop_signal.received is not None:
-                    raise Stopped(f"stopped by {stop_signal.received} before it began", stop_signal.received)
+                if by := stop_signal.received or stopped_by(sweep):
+                    raise Stopped(f"stopped by {by} before it began", by)
                 stop_signal.graceful = False  # as after a job before
                 self.status = program()
             except Stopped as stopped:
@@ -76,8 +79,10 @@ class Job:
                     traceback.print_exc()
         self.write(sweep)
 
-    def explain(self) -> str:
-        """One line on how it ended."""
+    def explain(self, *, stopped: bool = False) -> str:
+        """One line on how it ended; ``stopped`` where its sweep was."""
+        if self.status is None and stopped:
+            return f"job {self.values} had not ended when the sweep was stopped: {self.made}"
         if self.status is None:
             return f"job {self.values} was lost: its process ended without a word; if memory ran out, run fewer at once"
         how = "" if self.said.startswith("stopped by") else "failed: "
@@ -142,15 +147,37 @@ def jobs_of(sweep: str) -> list[Job]:
     return sorted(found, key=lambda job: job.number)
 
 
-def conclude(sweep: str) -> int:
-    """Print where each job's results are, and on stderr which jobs failed and why; the sweep's exit status."""
+def stop(sweep: str, by: str) -> None:
+    """Have no further job of a sweep begin, and stop those that a signal to this process alone did not reach."""
+    Path(sweep).mkdir(parents=True, exist_ok=True)
+    Path(sweep, STOP_FILE).write_text(by)
+    for job in jobs_of(sweep) if by != CTRL_C else ():  # a terminal gives Ctrl-C to all of them
+        if job.status is None and job.pid and lives(job.pid):
+            os.kill(job.pid, signal.SIGTERM)
+
+
+def stopped_by(sweep: str) -> str | None:
+    """What stopped a sweep, if it was."""
+    try:
+        return Path(sweep, STOP_FILE).read_text()
+    except FileNotFoundError:
+        return None
+
+
+def conclude(sweep: str, *, stopped: bool = False) -> int:
+    """Print where each job's results are, and on stderr which jobs did not succeed and why; the sweep's exit status.
+
+    ``stopped`` where the sweep was stopped before all jobs had ended.
+    """
     jobs = jobs_of(sweep)
-    failed = [job for job in jobs if job.status != 0]
+    others = [job for job in jobs if job.status != 0]
     for job in jobs:
-        if job not in failed:
+        if job not in others:
             print(f"job {job.values}: {job.made}")
-    for job in failed:
-        print(f"c2al: {job.explain()}", file=sys.stderr)
-    if failed:
-        print(f"c2al: {len(failed)} of {len(jobs)} jobs failed; their files are in {sweep}", file=sys.stderr)
-    return next((job.status or 1 for job in failed), 0)
+    for job in others:
+        print(f"c2al: {job.explain(stopped=stopped)}", file=sys.stderr)
+    ended = [job for job in others if job.status in (STOPPED, INTERRUPTED) or (stopped and job.status is None)]
+    counts = [(len(others) - len(ended), "failed"), (len(ended), "stopped")]
+    if said := ", ".join(f"{count} {word}" for count, word in counts if count):
+        print(f"c2al: of {len(jobs)} jobs {said}; their files are in {sweep}", file=sys.stderr)
+    return next((job.status or 1 for job in others), 0)

@@ -9,8 +9,7 @@ from c2al.analysis.page import between, count, plain, signed
 from c2al.analysis.significance import OVERALL
 from c2al.analysis.tables import over_rows
 from c2al.analysis.verdict import HOW, SHORT, arms, digits, sentences, side
-from c2al.cohorts.resampling import p_text
-from c2al.printable import printable
+from c2al.printable import p_text, printable
 
 HEAD = (
     "cohort",

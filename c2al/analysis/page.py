@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from html import escape
 
 from c2al.analysis.plots import short
-from c2al.cohorts.resampling import p_text
+from c2al.printable import p_text
 
 NUM_COLOURS = 6
 

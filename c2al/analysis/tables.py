@@ -8,7 +8,7 @@ from c2al.analysis.page import between, count, p_value, plain, signed, table
 from c2al.analysis.plots import short_layer
 from c2al.analysis.significance import OVERALL
 from c2al.analysis.verdict import SHORT, arms, digits, side
-from c2al.cohorts.resampling import divergence_text
+from c2al.printable import divergence_text
 
 NUM_PAIRS = 12
 MEASURE_NAMES = {

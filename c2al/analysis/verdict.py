@@ -9,8 +9,7 @@ from rich.text import Text
 
 from c2al.analysis.page import between, count, plain, signed
 from c2al.analysis.significance import ALPHA, OVERALL, reach
-from c2al.cohorts.resampling import p_text
-from c2al.printable import printable
+from c2al.printable import p_text, printable
 
 SHORT = {"cannot be told from zero": "cannot tell", "one seed: no interval": "one seed"}
 STYLES = {"better": "bold cyan", "worse": "bold yellow"}

@@ -2,15 +2,14 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 import fsspec
 
-from c2al.cohorts.picture import draw
-from c2al.cohorts.resampling import divergence_text, p_text
 from c2al.json_text import to_json
-from c2al.printable import printable
+from c2al.printable import divergence_text, p_text, printable
 from c2al.schema import DataError
 
 T = TypeVar("T")
@@ -99,6 +98,8 @@ class Discovery:
 
     def save(self, folder: str) -> None:
         """Write ``pairs.png`` and ``pairs.json`` into a folder, each whole or not at all."""
+        from c2al.cohorts.picture import draw  # training, which reads pairs alone, does not wait for matplotlib
+
         _write(f"{folder.rstrip('/')}/pairs.png", lambda file: draw(file, self.plain()))
         text = to_json(self.plain(), indent=1, ensure_ascii=False)
         _write(f"{folder.rstrip('/')}/pairs.json", lambda file: file.write(text.encode("utf-8", "surrogatepass")))
@@ -174,11 +175,17 @@ def _read(path: str, take: Callable[[dict[str, Any]], T]) -> T:
 
 def _write(path: str, fill: Callable[[Any], Any]) -> None:
     files, place = fsspec.url_to_fs(path)
+    part = f"{place}.part"
     try:
         files.makedirs(files._parent(place), exist_ok=True)
-        with files.open(f"{place}.part", "wb") as file:
-            fill(file)
-        files.mv(f"{place}.part", place)
+        try:
+            with files.open(part, "wb") as file:
+                fill(file)
+            files.mv(part, place)
+        except BaseException:  # a signal too
+            with suppress(OSError):
+                files.rm(part)
+            raise
     except OSError as error:
         reason = error.strerror or str(error).splitlines()[0]
         raise DataError(f"the file cannot be written: {reason}", file=path, remedy="choose another to=DIR") from error

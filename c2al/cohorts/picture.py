@@ -6,8 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from c2al.cohorts.resampling import p_text
-from c2al.printable import printable
+from c2al.printable import p_text, printable
 
 HEAD, TAIL, INK = "#0072B2", "#D55E00", "#333333"  # Okabe and Ito: told apart by colour-blind readers and in grey
 

@@ -130,19 +130,6 @@ def p_value(observed: float, null_R: np.ndarray, *, units: float) -> float:
     return min(max(tail, 2.0 ** (1 - units)), 1.0)
 
 
-def p_text(p: float | None) -> str:
-    """A p value as it is shown everywhere: three decimals, "< 0.001" below, a dash where there is none."""
-    if p is None:
-        return "–"
-    shown = "< 0.001" if p < 0.001 else f"{p:.3f}"
-    return f"{p:.4f}" if shown == "0.050" else shown  # which side of 0.05 it is on must be seen
-
-
-def divergence_text(value: float) -> str:
-    """Four decimals; of a smaller number that is not zero, one digit."""
-    return f"{value:.0e}" if 0 < value < 5e-5 else f"{value:.4f}"
-
-
 def least_shown(num_permutations: int) -> float:
     """The smallest p value that so many permutations can show, the observed data being one more of them."""
     return 1 / (1 + num_permutations)

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
@@ -71,6 +71,7 @@ class StopSignal:
         self._ends_s = 0.0
         self._alarmed = False
         self._parent: int | None = None
+        self.tell: Callable[[str], None] | None = None  # once, in the watching thread, what was received
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -140,6 +141,9 @@ class StopSignal:
                     self._take(self._name_of(number))
             if self._parent is not None and os.getppid() != self._parent:
                 self._orphaned()
+            if self.received and (tell := self.tell):
+                self.tell = None
+                tell(self.received)
             if self.received and not self.graceful:
                 waits = GRACE_S if self._left else self.blocked_s
                 if time.monotonic() > self._first_s + waits:

@@ -90,7 +90,7 @@ def score(
         remedy = "fit one: scores=RUN/scores/validation.parquet"
         raise DataError(f"the model has no calibration of kind {needs}", file=model, remedy=remedy)
     source = _source(artefact, data, split, prepared=prepared, keep=keep, policy=rules, csv=csv)
-    make = partial(Scorer, opener, model, rules, prepared, artefact if workers == 1 else None)
+    make = partial(Scorer, opener, model, rules, prepared, artefact if workers == 1 else artefact.manifest)
     started, done = time.monotonic(), 0
     measured = Measured()
     with scores_file(to) as out:
@@ -174,9 +174,17 @@ class Scorer:
     """What every process makes once: the model and the encoder. Called with packed rows it gives logits."""
 
     def __init__(
-        self, opener: Opener, model: str, policy: Mapping[str, str], prepared: bool, artefact: "Artefact | None"
+        self,
+        opener: Opener,
+        model: str,
+        policy: Mapping[str, str],
+        prepared: bool,
+        known: "Artefact | Mapping[str, Any]",  # opened, or the manifest of the one that the first process opened
     ) -> None:
-        self._artefact = artefact or opener(model, check=False)
+        self._artefact = opener(model) if isinstance(known, Mapping) else known
+        if isinstance(known, Mapping) and self._artefact.manifest != known:
+            remedy = "score again, when nobody writes it"
+            raise DataError("the model file was replaced while it was opened", file=model, remedy=remedy)
         known = self._artefact
         self._encoder = Encoder(known.schema, known.columns, known.vocabulary, policy, prepared=prepared)
 

@@ -8,8 +8,7 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from c2al.cohorts.at_random import HEAD, TAIL, random_axis
-from c2al.cohorts.discover import load_pair
-from c2al.cohorts.pairs import least_divergent
+from c2al.cohorts.pairs import least_divergent, load_pair
 from c2al.data.scan import read_columns
 from c2al.schema import CohortAxis, DataError, Schema
 

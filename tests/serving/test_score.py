@@ -248,3 +248,10 @@ def test_metrics_are_those_of_evaluate(run, file, tiny_rows, tmp_path, workers):
     for name in ("row", "label", "weight", "unit"):
         if name in ours.column_names:
             np.testing.assert_array_equal(ours[name].to_numpy(), theirs[name].to_numpy())
+
+
+def test_a_file_that_is_replaced_between_two_processes_is_refused(folder, model):
+    known = open_fake(model).manifest
+    module.Scorer(open_fake, model, {}, True, known)
+    with pytest.raises(DataError, match=r"was replaced while it was opened.*model\.fake"):
+        module.Scorer(open_fake, model, {}, True, {**known, "created": "another"})
