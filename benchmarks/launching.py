@@ -92,7 +92,7 @@ def _failed(folder: Path) -> DataError:
     if not errors:
         return DataError("the ranks ended without a result", remedy=f"the ranks' log ends:\n{_tail(log)}")
     rank, first = min(errors, key=lambda each: each[1]["at"])
-    remedy = "mend it there" if first["is_input"] else f"its traceback ends:\n{_tail(first['trace'])}"
+    remedy = "fix it there" if first["is_input"] else f"its traceback ends:\n{_tail(first['trace'])}"
     return DataError(f"rank {rank}{_where(folder, rank)}: {first['error']}", remedy=remedy)
 
 

@@ -83,7 +83,7 @@ def parse(words: Sequence[str], kind: type[W]) -> tuple[W, list[str]]:
     try:
         wanted: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), OmegaConf.from_dotlist(own)))
     except OmegaConfBaseException as error:
-        raise DataError(f"{error.full_key}: {str(error).splitlines()[0]}", remedy="mend it there") from None
+        raise DataError(f"{error.full_key}: {str(error).splitlines()[0]}", remedy="fix it there") from None
     wanted.check()
     return wanted, others
 

@@ -19,7 +19,7 @@ from c2al.parallel.threads import wait_quietly
 from c2al.schema import DataError
 
 VERBS = {  # verb: (what it does, its config in conf/)
-    "doctor": ("versions, devices and what does not fit, with the pip line that mends it", None),
+    "doctor": ("versions, devices and what does not fit, with the pip line that fixes it", None),
     "prepare": ("raw files to prepared data: source=complete_journey|movielens|parquet|synthetic to=DIR", "prepare"),
     "train": ("one run: data=… data.path=DIR model=dhen method=baseline|c2al", "config"),
     "evaluate": ("metrics of a run on a split, overall and per cohort: run=DIR split=test", "evaluate"),

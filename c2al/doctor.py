@@ -1,4 +1,4 @@
-"""What is installed here, whether it fits together, and the pip line that mends what does not.
+"""What is installed here, whether it fits together, and the pip line that fixes what does not.
 
     c2al doctor        (or python -m c2al.doctor, where c2al itself does not start)
 
@@ -77,7 +77,7 @@ class Package:
 
 
 def check() -> list[Finding]:
-    """Everything, in the order in which to mend it."""
+    """Everything, in the order in which to fix it."""
     packages = installed(sys.path)
     findings = [check_python(sys.version_info[:3]), *check_set(packages), *check_packages(packages)]
     findings += [*check_imports(run_probe(LIMIT_s), packages), *check_machine()]
@@ -284,7 +284,7 @@ def report(findings: Sequence[Finding]) -> int:
             if text:
                 write(f"{'':<22}{text}", kind)
     wrong = sum(bool(finding.problem) for finding in findings)
-    write(f"\n{wrong} thing(s) to mend, from the top" if wrong else "\neverything fits", "problem" if wrong else "")
+    write(f"\n{wrong} thing(s) to fix, from the top" if wrong else "\neverything fits", "problem" if wrong else "")
     return int(wrong > 0)
 
 

@@ -280,7 +280,7 @@ def _text(folder: str) -> str:
             remedy = f"c2al prepare source=parquet from={folder} to=DIR label=COLUMN, then data.path=DIR"
             raise DataError("these are raw rows, not prepared data", file=raw, remedy=remedy) from None
         raise DataError(
-            "no prepared data there", file=path, remedy="run `c2al prepare source=… to=DIR`, or mend data.path"
+            "no prepared data there", file=path, remedy="run `c2al prepare source=… to=DIR`, or fix data.path"
         ) from None
 
 

@@ -185,7 +185,7 @@ def test_report_shows_remedies_and_its_status(capsys):
     assert doctor.report([*findings, doctor.Finding("torchrec", "missing", "needed", remedy=line)]) == 1
     shown = capsys.readouterr().out
     assert line in shown  # in one piece, to be pasted
-    assert "1 thing(s) to mend" in shown
+    assert "1 thing(s) to fix" in shown
 
 
 def test_this_environment_fits_and_is_not_imported_here():

@@ -116,7 +116,7 @@ def _check(run: Run, code: int) -> None:
     raise DataError(
         f"run {run.arm}, seed {run.seed} ended with exit status {code}: {lines[-1] if lines else 'it printed nothing'}",
         file=str(run.folder / "output.log"),
-        remedy="mend the cause and start the study again: it goes on where it stopped",
+        remedy="fix the cause and start the study again: it goes on where it stopped",
     )
 
 

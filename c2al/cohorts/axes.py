@@ -63,7 +63,7 @@ def quantile(
     """
     if not cuts or any(not 0 < cut < 1 for cut in cuts) or any(a >= b for a, b in pairwise(cuts)):
         raise DataError(
-            "quantile cuts must rise strictly between 0 and 1", column=name, value=list(cuts), remedy="mend cuts"
+            "quantile cuts must rise strictly between 0 and 1", column=name, value=list(cuts), remedy="fix cuts"
         )
     numbers = _numbers(values, name)
     known = numbers if reference is None else _numbers(reference, name)

@@ -38,7 +38,7 @@ class Column:
                 "column there twice" if twice else "column missing",
                 file=file,
                 column=self.name,
-                remedy=f"{PREPARE}, or mend schema.yaml; the file has: {', '.join(schema.names)}",
+                remedy=f"{PREPARE}, or fix schema.yaml; the file has: {', '.join(schema.names)}",
             )
         stored = schema.field(index).type
         if not self._accepts(stored):
@@ -47,7 +47,7 @@ class Column:
                 f"column of type {stored}, {f'lists of {numbers}' if self.multi else numbers} expected",
                 file=file,
                 column=self.name,
-                remedy=f"{PREPARE}, which makes ids, numbers and lists of what it finds, or mend schema.yaml",
+                remedy=f"{PREPARE}, which makes ids, numbers and lists of what it finds, or fix schema.yaml",
             )
 
     def _accepts(self, stored: pa.DataType) -> bool:
@@ -65,7 +65,7 @@ def stored_columns(schema: Schema) -> dict[str, Column]:
     fault, remedy = "label other than 0 or 1", f"{PREPARE}, with a label that says 0 or 1"
     columns.append(Column(schema.label, np.dtype(np.int8), 0, 2, fault, remedy))
     if schema.weight:
-        fault, remedy = "weight that is negative or not finite", "mend or drop such rows before preparing"
+        fault, remedy = "weight that is negative or not finite", "fix or drop such rows before preparing"
         columns.append(Column(schema.weight, np.dtype(np.float32), 0.0, np.inf, fault, remedy))
     if schema.unit:
         fault, remedy = "unit beyond int32", f"{PREPARE}: it numbers the units"

@@ -85,7 +85,7 @@ class SplitFiles:
             found = []
         paths = sorted(path for path in found if path.endswith(".parquet"))
         if not paths:
-            raise DataError("no parquet files there", file=self.folder, remedy=f"{PREPARE}, or mend data.path")
+            raise DataError("no parquet files there", file=self.folder, remedy=f"{PREPARE}, or fix data.path")
         return paths
 
     def _footer(self, path: str) -> pq.FileMetaData:

@@ -212,7 +212,7 @@ class _Rows:
                 raise self._fault(what, name, row, values[at].as_py(), rule)
 
     def _fault(self, what: str, name: str, row: int, value: object, rule: str) -> DataError:
-        remedy = f"mend it, or say {rule}=zero"
+        remedy = f"fix it, or say {rule}=zero"
         shown = "null" if value is None else repr(value) if isinstance(value, str) else value
         return DataError(
             f"{what} in row {self.first_row + row}", file=self.file, column=name, value=shown, remedy=remedy

@@ -49,7 +49,7 @@ def scores_file(to: str) -> Iterator[Growing]:
         file = files.open(partial, "wb")
     except OSError as error:
         problem = f"no file can be written there: {error.strerror or error}"
-        raise DataError(problem, file=to, remedy="mend to=…") from None
+        raise DataError(problem, file=to, remedy="fix to=…") from None
     growing = Growing(file)
     try:
         with file:

@@ -66,7 +66,7 @@ def auxiliaries(config: DictConfig, schema: Schema) -> Auxiliaries:
             raise DataError(
                 "two auxiliary heads of one cohort",
                 value=f"{head.axis.name}: {head.cohort}",
-                remedy="mend cohorts.pairs",
+                remedy="fix cohorts.pairs",
             )
     return replace(found, heads=tuple(heads))
 

@@ -196,13 +196,13 @@ def make_row_weights(config: DictConfig, heads: Auxiliaries, rates: BaseRates) -
 
 
 def _instantiated(config: DictConfig, part: DictConfig, **sizes: Any) -> Any:
-    """What a part of the config names; what its constructor refuses is the user's to mend."""
+    """What a part of the config names; what its constructor refuses is the user's to fix."""
     try:
         return instantiated_by(config)(part, **sizes)
     except InstantiationException as error:
         if not isinstance(error.__cause__, ValueError):
             raise
-        raise DataError(str(error.__cause__), value=part._target_, remedy="mend method.…") from error
+        raise DataError(str(error.__cause__), value=part._target_, remedy="fix method.…") from error
 
 
 def place(

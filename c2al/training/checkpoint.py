@@ -207,7 +207,7 @@ class Checkpoints:
                 error = DataError(
                     f"the checkpoints cannot be listed: {cause!r}",
                     file=self.store.place,
-                    remedy="mend training.checkpoints, or the access to it",
+                    remedy="fix training.checkpoints, or the access to it",
                 )
         agree(error)
         return broadcast(listed)

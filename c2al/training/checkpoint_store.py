@@ -36,7 +36,7 @@ class Store:
         try:
             self.fs, root = fsspec.core.url_to_fs(self.place)
         except (ImportError, ValueError) as error:
-            remedy = "install what it asks for, or mend training.checkpoints"
+            remedy = "install what it asks for, or fix training.checkpoints"
             raise DataError(f"no such place for checkpoints: {error}", file=self.place, remedy=remedy) from None
         self._root = root.rstrip("/")
 

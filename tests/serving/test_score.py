@@ -253,5 +253,5 @@ def test_metrics_are_those_of_evaluate(run, file, tiny_rows, tmp_path, workers):
 def test_a_file_that_is_replaced_between_two_processes_is_refused(folder, model):
     known = open_fake(model).manifest
     module.Scorer(open_fake, model, {}, True, known)
-    with pytest.raises(DataError, match=r"was replaced while it was opened.*model\.fake"):
+    with pytest.raises(DataError, match=r"was replaced while it was opened.*model\.json"):
         module.Scorer(open_fake, model, {}, True, {**known, "created": "another"})
