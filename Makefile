@@ -9,6 +9,7 @@ STUDY ?= outputs/demo
 KILLS ?= 100
 CASES ?= 4000
 SEED ?= 0
+JOBS ?= 2
 ARGS ?=
 
 PIP := .venv/bin/python -m pip --disable-pip-version-check
@@ -21,7 +22,7 @@ PACKAGE := .venv/.package
 
 help:
 	echo "make demo     set up, then a small study on synthetic cohorts: a table and outputs/demo/report.html"
-	echo "make test     set up, then lint, types and tests (ARGS='tests/data -x' goes to pytest)"
+	echo "make test     set up, then lint, types and tests, JOBS=$(JOBS) files at once (ARGS='tests/data -x' goes to pytest)"
 	echo "make lint     ruff and mypy alone"
 	echo "make faults   every fault done to real jobs, then KILLS=$(KILLS) random kills with SEED=$(SEED), in build/faults"
 	echo "make fuzz     CASES=$(CASES) damaged files, configs and words with SEED=$(SEED): each taken, or refused in a line"
@@ -38,7 +39,7 @@ demo: $(PACKAGE)
 
 test: lint
 	echo "== tests"
-	.venv/bin/python -m pytest $(ARGS)
+	.venv/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(PACKAGE)
 	echo "== ruff, mypy"

@@ -51,6 +51,7 @@ EXTRAS = {
     "dev": [
         "pytest>=8",
         "pytest-timeout",
+        "pytest-xdist",
         "httpx>=0.27",
         "tritonclient[grpc]>=2.50",  # reads config.pbtxt as Triton does
         "ruff",

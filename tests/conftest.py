@@ -7,6 +7,12 @@ import pytest
 from c2al.data import synthetic
 
 
+def pytest_collection_modifyitems(items):
+    """Files with slow tests come first, so that no worker is left with a long one when the others have done."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def tiny_rows(tmp_path_factory) -> str:
     """A prepared folder of 6,000 synthetic rows: 4,800 to train, 600 each to validate and to test."""

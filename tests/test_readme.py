@@ -61,6 +61,8 @@ def _smaller(words: list[str]) -> list[str]:
     added = list(SMALLER.get(verb, []))
     if verb == "prepare" and "source=complete_journey" not in words:
         added = []
+    if "experiment=complete_journey" in words:
+        added.append("study.arms=[baseline,c2al]")
     if verb in ("train", "study") and not any(word.startswith("data") for word in words):
         added.append("data.prepare.rows=12000")
     keys = {word.split("=")[0] for word in added}

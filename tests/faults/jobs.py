@@ -59,9 +59,9 @@ class Job:
         return self.output.read_text(errors="replace")
 
     def lines(self) -> list[str]:
-        """What c2al itself says, without the logs of torchrun, and without a word on a machine that is busy."""
+        """What c2al itself says, without the logs of torchrun, and without what a busy machine brings about."""
         said = [line for line in self.said.splitlines() if line.startswith("c2al: ")]
-        return [line for line in said if "times their CPU time" not in line]
+        return [line for line in said if not runs.NOTICE.match(line)]
 
     def processes(self) -> list[int]:
         """The living processes of the job, the agent among them."""
