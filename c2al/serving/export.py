@@ -205,7 +205,7 @@ def _described(saved: SavedRun, model: ServedModel, placed: Sequence[SparseInput
         "run": {"path": saved.path, "step": saved.step},
         "versions": saved.versions | {"torch": torch.__version__, "numpy": np.__version__},
         "config": config,
-        "metrics": saved.report.get("metrics", {}),
+        "metrics": saved.metrics,
         "schema": _jsonable(used),
         "inputs": {
             "sparse": [asdict(column) for column in placed],

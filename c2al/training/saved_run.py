@@ -96,10 +96,16 @@ class SavedRun:
         return config
 
     @property
-    def report(self) -> dict[str, Any]:
-        """The run's ``report.json``; empty where it has none yet."""
-        path = Path(self.path) / "report.json"
-        return json.loads(path.read_text()) if path.exists() else {}
+    def metrics(self) -> dict[str, Any]:
+        """By split, of the run's ``report.json``; empty where that is of another step, or there is none."""
+        try:
+            report = json.loads((Path(self.path) / "report.json").read_bytes())
+            progress, metrics = report["progress"], report["metrics"]
+            best = progress["best_step"] if self.config.training.early_stopping else None
+            same = self.step == (progress["step"] if best is None else best)
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return {}
+        return metrics if same and isinstance(metrics, dict) else {}
 
     @property
     def versions(self) -> dict[str, Any]:

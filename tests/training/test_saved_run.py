@@ -35,9 +35,20 @@ def test_it_says_where_it_stands(whole_run):
     saved = SavedRun(str(whole_run))
     assert saved.step == 24
     assert saved.plain["method"]["name"] == "c2al"
-    assert saved.report["metrics"]["test"]["overall"]["rows"] == 600
+    assert saved.metrics["test"]["overall"]["rows"] == 600
     assert "torch" in saved.versions
-    assert SavedRun(str(whole_run), step=16).step == 16
+    earlier = SavedRun(str(whole_run), step=16)
+    assert earlier.step == 16
+    assert earlier.metrics == {}, "the report is of step 24"
+
+
+@pytest.mark.parametrize(
+    "report", ["", "[]", '{"progress": 3, "metrics": {}}', '{"progress": {"step": 24}, "metrics": [1]}']
+)
+def test_a_report_that_is_none_has_no_metrics(whole_run, tmp_path, report):
+    run = shutil.copytree(whole_run, tmp_path / "run")
+    (run / "report.json").write_text(report)
+    assert SavedRun(str(run)).metrics == {}
 
 
 def test_a_step_that_is_not_kept(whole_run):
