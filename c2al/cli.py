@@ -327,13 +327,22 @@ def _at_fault(error: BaseException) -> DataError | None:
     if "omegaconf" not in sys.modules:
         return None
     from hydra.errors import InstantiationException
-    from omegaconf.errors import InterpolationKeyError, InterpolationResolutionError, MissingMandatoryValue
+    from omegaconf.errors import (
+        InterpolationKeyError,
+        InterpolationResolutionError,
+        MissingMandatoryValue,
+        OmegaConfBaseException,
+    )
 
     if isinstance(error, MissingMandatoryValue):
         return DataError("a value is missing", value=error.full_key, remedy=f"give {error.full_key}=…")
     if isinstance(error, InterpolationKeyError | InterpolationResolutionError):
         first = next(iter(str(error).splitlines()), "")
         return DataError(f"a value refers to what is not there: {first}", value=error.full_key, remedy="fix the ${…}")
+    if isinstance(error, OmegaConfBaseException):
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        remedy = "give the key, or name a whole config, such as a run's config.yaml"
+        return DataError(f"the config does not fit: {first}", value=getattr(error, "full_key", None), remedy=remedy)
     named = isinstance(error, ImportError) and str(error).startswith("Error loading '")  # by hydra.utils.get_class
     return _of_a_class(error) if isinstance(error, InstantiationException) or named else None
 
@@ -355,7 +364,7 @@ def _of_a_class(error: BaseException) -> DataError | None:
         first = " ".join(str(why).splitlines()[1:2] or str(why).splitlines())
         remedy = "fix the name, install the package, or run where Python finds the module (PYTHONPATH)"
         return DataError(f"the class{key} cannot be imported: {first}", value=target, remedy=remedy)
-    if own or isinstance(cause, ValueError) or "argument" in str(cause):
+    if own or isinstance(cause, ValueError | TypeError | AttributeError | OverflowError) or "argument" in str(cause):
         kind = "" if isinstance(cause, ValueError) else f"{type(cause).__name__}: "
         return DataError(f"the config does not fit: {kind}{cause}", value=(where or [target])[0], remedy="fix it there")
     return None

@@ -10,6 +10,7 @@ from c2al.key_help import GROUPS, options_of
 from c2al.schema import DataError
 
 OTHER_KINDS = ("compare", "to")  # true, or a list; a name, or a list of them
+PATHS = ("data.path", "run_dir")
 MAY_BE_NULL: tuple[str, ...] = (
     "data.prepare",
     "method.sharing",
@@ -71,6 +72,8 @@ def _wanted(value: Any, default: Any, key: str) -> str:
         return "a group of keys"
     if isinstance(default, ListConfig):
         return "" if isinstance(value, ListConfig) else "a list"
+    if key in PATHS:
+        return "" if isinstance(value, str) and value else "a path"
     if isinstance(default, bool):
         return "" if isinstance(value, bool) else "true or false"
     if isinstance(value, DictConfig | ListConfig):

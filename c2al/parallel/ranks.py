@@ -27,6 +27,7 @@ from c2al.schema import DataError
 
 T = TypeVar("T")
 
+LONGEST_S = 1_000_000
 _left: list[Any] = []  # see stop
 atexit.register(_left.clear)
 
@@ -75,6 +76,9 @@ def start(*, timeout_s: float = 300.0, threads: int | None = None) -> Ranks:
     if device.type == "cpu":
         keep_freed_memory()
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or not 1 <= timeout_s <= LONGEST_S:
+        remedy = f"a number of seconds from 1 to {LONGEST_S:,}"
+        raise DataError("training.timeout_s cannot be that", value=timeout_s, remedy=remedy)
     timeout = timedelta(seconds=timeout_s)
     dist.distributed_c10d.default_pg_timeout = timeout  # of the groups that TorchRec makes; torch's own is 30 minutes
     if group.world_size > 1:

@@ -59,6 +59,9 @@ def auxiliaries(config: DictConfig, schema: Schema) -> Auxiliaries:
         heads = [head for entry in config.cohorts.pairs for head in _of_entry(entry, roles, schema)]
     else:
         axis, cohorts = _pair(config, schema)
+        if unknown := [role for role in roles if role not in cohorts]:
+            problem = "method.heads names what a pair of cohorts does not have"
+            raise DataError(problem, value=unknown[0], remedy=f"some of [{', '.join(cohorts)}]")
         heads = [AuxiliaryHead(axis, cohorts[role], role) for role in roles]
     for place, head in enumerate(heads):
         head.axis.id_of(head.cohort)

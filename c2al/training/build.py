@@ -178,7 +178,11 @@ def build_training_model(config: DictConfig, schema: Schema, heads: Auxiliaries)
 def build_weighting(config: DictConfig, heads: Auxiliaries) -> Weighting:
     """The method's weighting; each auxiliary head takes the λ of its role."""
     method = config.method
-    primary, *lambdas = method.weighting.weights
+    weights = method.weighting.weights
+    if isinstance(weights, str) or not isinstance(weights, Sequence) or not weights:
+        remedy = "a list: one for the primary head, and one for each auxiliary head"
+        raise DataError("method.weighting.weights cannot be that", value=weights, remedy=remedy)
+    primary, *lambdas = weights
     if len(lambdas) != len(method.heads):
         remedy = f"one for the primary head and one for each of {', '.join(method.heads)}"
         raise DataError(

@@ -101,7 +101,10 @@ def _pair_files(config: DictConfig) -> list[str]:
     """The files of pairs that the method takes cohorts from."""
     if not (config.method.heads or config.method.get("rows")):
         return []
-    given = list(config.cohorts.get("pairs") or [])
+    given = config.cohorts.get("pairs") or []
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        remedy = "write a list: cohorts.pairs=[{axis: …, head: …, tail: …}, …]"
+        raise DataError("cohorts.pairs is a list of pairs", value=given, remedy=remedy)
     entries = [entry.get("pair") if OmegaConf.is_config(entry) else entry for entry in given]
     return [file for file in [config.cohorts.pair, *entries] if file]
 
