@@ -32,6 +32,7 @@ VERBS = {  # verb: (what it does, its config in conf/)
     "serve": ("a model behind HTTP, JSON or Arrow, until SIGTERM: model=model.pt2 port=8080", "serve"),
     "export": ("a run's checkpoint to one file that scores: run=DIR to=model.pt2", "export"),
 }
+UNFIT = (ValueError, TypeError, AttributeError, OverflowError, RuntimeError)  # of a constructor, about its arguments
 ON_RANKS = ("train", "evaluate")  # what torchrun may start several times, as one program
 USAGE = """c2al: ranking models on sharded tables, with cohort-contrastive auxiliary learning
 
@@ -364,7 +365,7 @@ def _of_a_class(error: BaseException) -> DataError | None:
         first = " ".join(str(why).splitlines()[1:2] or str(why).splitlines())
         remedy = "fix the name, install the package, or run where Python finds the module (PYTHONPATH)"
         return DataError(f"the class{key} cannot be imported: {first}", value=target, remedy=remedy)
-    if own or isinstance(cause, ValueError | TypeError | AttributeError | OverflowError) or "argument" in str(cause):
+    if own or isinstance(cause, UNFIT) or "argument" in str(cause):
         kind = "" if isinstance(cause, ValueError) else f"{type(cause).__name__}: "
         return DataError(f"the config does not fit: {kind}{cause}", value=(where or [target])[0], remedy="fix it there")
     return None

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from c2al import cli
+from c2al.parallel import ranks
 from c2al.schema import DataError
 from tests import runs
 
@@ -270,3 +272,41 @@ def test_raw_rows_in_the_place_of_prepared_data(c2al, tmp_path):
         assert status == 2
         assert f"c2al prepare source=parquet from={tmp_path}/{path} to=DIR" in err
         assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("training.threads", None, "Key 'threads' is not in struct (value training.threads)"),
+        ("training.threads", -1, "training.threads cannot be that (value -1)"),
+        ("training.timeout_s", 2**63, "training.timeout_s cannot be that"),
+        ("training.early_stopping", None, "the config does not fit: Key 'early_stopping'"),
+        ("model.heads", None, "the config does not fit: Key 'heads'"),
+        ("model.interaction._target_", None, "the config does not fit: Key '_target_'"),
+        ("model.interaction.rank", -1, "(value model.interaction)"),
+        ("method.weighting.weights", 1, "method.weighting.weights cannot be that (value 1)"),
+        ("method.heads", ["head", "beard"], "method.heads names what a pair of cohorts does not have (value beard)"),
+        ("cohorts.pairs", True, "cohorts.pairs is a list of pairs (value True)"),
+        ("data.path", 5, "data.path is a path (value 5)"),
+        ("run_dir", 5, "run_dir is a path (value 5)"),
+    ],
+)
+def test_a_config_from_a_file_that_does_not_fit_is_one_line(tiny_rows, tmp_path, key, value, said):
+    """``value`` None takes the key away."""
+    config = runs.config(tiny_rows, tmp_path / "run", "method=c2al", *runs.PAIR)
+    whole = OmegaConf.to_container(config, resolve=True)
+    *sections, last = key.split(".")
+    part = whole
+    for section in sections:
+        part = part[section]
+    if value is None:
+        del part[last]
+    else:
+        part[last] = value
+    OmegaConf.save(OmegaConf.create(whole), tmp_path / "config.yaml")
+    try:
+        with pytest.raises(Exception) as raised:
+            cli.run("train", [f"--config={tmp_path}/config.yaml"])
+    finally:
+        ranks.stop()
+    assert said in str(cli._at_fault(raised.value))

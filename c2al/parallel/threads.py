@@ -9,6 +9,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from c2al.schema import DataError
+
+MOST = 4096
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUP = Path("/proc/self/cgroup")
 # Read by the OpenMP runtimes (GNU's, which torch's wheels have, and Intel's) when they are loaded, so before torch is.
@@ -97,6 +100,8 @@ def use(asked: int | None, *, ranks_here: int = 1, key: str = "training.threads"
     """
     import torch
 
+    if asked is not None and (isinstance(asked, bool) or not isinstance(asked, int) or not 1 <= asked <= MOST):
+        raise DataError(f"{key} cannot be that", value=asked, remedy=f"null, or a whole number from 1 to {MOST:,}")
     now = torch.get_num_threads()
     if asked:
         chosen = Threads(asked, key)

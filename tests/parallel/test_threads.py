@@ -9,6 +9,7 @@ import torch
 
 from c2al.parallel import threads
 from c2al.parallel.threads import Threads, cpu_quota
+from c2al.schema import DataError
 from tests import runs
 
 
@@ -111,3 +112,9 @@ def test_the_command_line_has_openmp_wait_without_spinning():
     assert told(f"from c2al import cli; {starts}{asks}", OMP_WAIT_POLICY="active") == "['active', None]"
     assert told(f"from c2al import cli; {starts}{asks}", GOMP_SPINCOUNT="10") == "[None, None]"
     assert told(f"from c2al import cli; {asks}") == "[None, None]"
+
+
+@pytest.mark.parametrize("asked", [0, -1, True, 1.5, 10**9, "2"])
+def test_a_number_of_threads_that_cannot_be(asked):
+    with pytest.raises(DataError, match=r"training\.threads cannot be that"):
+        threads.use(asked)
