@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from c2al import sweep
-from c2al.key_help import is_choice, key_help, nearest, options_of, unknown_choice
+from c2al.key_help import GROUPS, is_choice, key_help, nearest, options_of, unknown_choice
 from c2al.overrides import OPEN, WORD, in_hydras_words, literal_keys, literal_value, quoted, unreadable
 from c2al.parallel import out_of_memory, waiting
 from c2al.parallel.endings import failure, full_disk, leave
@@ -32,6 +32,7 @@ VERBS = {  # verb: (what it does, its config in conf/)
     "serve": ("a model behind HTTP, JSON or Arrow, until SIGTERM: model=model.pt2 port=8080", "serve"),
     "export": ("a run's checkpoint to one file that scores: run=DIR to=model.pt2", "export"),
 }
+BROKEN_PIPE = 141  # 128 + SIGPIPE, as shells have it
 UNFIT = (ValueError, TypeError, AttributeError, OverflowError, RuntimeError)  # of a constructor, about its arguments
 ON_RANKS = ("train", "evaluate")  # what torchrun may start several times, as one program
 USAGE = """c2al: ranking models on sharded tables, with cohort-contrastive auxiliary learning
@@ -50,9 +51,6 @@ verbs
 def main() -> None:
     """The console script; ``parallel/endings.py`` lists the exit statuses. The signals are its own while it runs."""
     verb, *words = sys.argv[1:] or ["--help"]
-    if verb in ("--help", "-h", "help"):
-        print(USAGE + "\n".join(f"  {name:10} {text}" for name, (text, _) in VERBS.items()))
-        return
     wait_quietly()
     out_of_memory.keep_spare()
     with stop_signal.listening(), ExitStack() as group:
@@ -63,6 +61,9 @@ def main() -> None:
             leave(INTERRUPTED, f"stopped by {CTRL_C}", alone=not many())
         except Stopped as stopped:
             leave(stopped.status, str(stopped) if own_rank() == 0 else "", alone=not many())
+        except BrokenPipeError:  # who read what is printed has gone, as `head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            leave(BROKEN_PIPE, "", alone=not many())
         except Exception as raised:
             error = _at_fault(raised)
             if error is None and not many():
@@ -85,6 +86,9 @@ def _group(verb: str, words: list[str]) -> AbstractContextManager[None]:
 
 def run(verb: str, words: list[str]) -> int:
     """Run a verb with its command-line words; the exit status."""
+    if verb in ("--help", "-h", "help"):
+        print(USAGE + "\n".join(f"  {name:10} {text}" for name, (text, _) in VERBS.items()), flush=True)
+        return 0
     if verb not in VERBS:
         raise DataError("no such verb", value=verb, remedy=nearest(verb, list(VERBS)))
     name = VERBS[verb][1]
@@ -94,9 +98,14 @@ def run(verb: str, words: list[str]) -> int:
     if name is None:
         from c2al import doctor, verbs
 
+        if verb == "doctor" and words:
+            raise DataError("c2al doctor takes no words", value=words[0], remedy="leave it out")
         return doctor.report(doctor.check()) if verb == "doctor" else verbs.checkpoint(words)
     flags, overrides = _flags(verb, words)
     if {"-m", "--multirun"} & set(flags):
+        if other := [flag for flag in flags if flag.startswith("--c")]:
+            remedy = "one run at a time, in a loop" if other[0] != "--cfg" else "leave out -m, and give one value"
+            raise DataError(f"-m and {other[0].partition('=')[0]} do not go together", value=other[0], remedy=remedy)
         return _multirun(verb, name, overrides)
     file = next((flag.removeprefix("--config=") for flag in flags if flag.startswith("--config=")), None)
     if file == "":
@@ -110,7 +119,7 @@ def run(verb: str, words: list[str]) -> int:
     if "--cfg" in flags:
         from omegaconf import OmegaConf
 
-        print(OmegaConf.to_yaml(config))
+        print(OmegaConf.to_yaml(config), flush=True)
         return 0
     return _program(verb, overrides)(config)
 
@@ -139,6 +148,8 @@ def compose(name: str, overrides: list[str]) -> Any:
     GlobalHydra.instance().clear()
     with initialize_config_module("c2al.conf", version_base="1.3"):
         try:
+            if error := unknown_choice(name, [word for word in overrides if "=[" in word]):
+                raise error
             composed = hydra_compose(name, overrides=in_hydras_words(overrides, name))
         except Exception as error:  # Hydra's, OmegaConf's, and plain ones of either at odd words
             if isinstance(error, DataError):
@@ -320,7 +331,7 @@ def _job(config: Any) -> int:
 
 def _at_fault(error: BaseException) -> DataError | None:
     """The input's fault behind an error, if that is what it is; Hydra wraps what the programs that it calls raise."""
-    if isinstance(error, DataError) or (error_of_disk := full_disk(error)):
+    if isinstance(error, DataError) or (error_of_disk := full_disk(error, resumes="train" in sys.argv[1:2])):
         return error if isinstance(error, DataError) else error_of_disk
     if out_of_memory.ran_out(error):
         out_of_memory.give_up_spare()
@@ -383,7 +394,9 @@ def _explained(error: Exception, name: str, overrides: list[str]) -> DataError:
         return DataError(f"no such {group}", value=choice, remedy=nearest(choice, options))
     if text.startswith("Ambiguous value for argument") and (word := re.search(r"'([^']+)'", text)):
         key, _, value = word[1].partition("=")
-        remedy = f"for a list write {key}=[{value}]; for one run of each, c2al <verb> -m {key}={value}"
+        remedy = f"for one run of each, c2al <verb> -m {key}={value}"
+        if key not in GROUPS.get(name, ()):
+            remedy = f"for a list write {key}=[{value}]; {remedy}"
         return DataError(f"{key} has several values", value=value, remedy=remedy)
     if key:
         known = sorted(_keys(compose(name, [word for word in overrides if is_choice(word, name)])))

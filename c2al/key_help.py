@@ -71,6 +71,8 @@ def unknown_choice(name: str, words: Sequence[str]) -> DataError | None:
     """What is said of the first override that gives a group of conf/ something that is none of its choices."""
     for word in words:
         key, _, value = word.lstrip("+").partition("=")
+        if key in GROUPS.get(name, ()) and value.startswith("["):
+            return DataError(f"{key} is one of its choices, no list", value=value, remedy=f"choose one: {key}=…")
         if (
             key in GROUPS.get(name, ())
             and not set(value.split(",")) <= {*options_of(key)}

@@ -66,6 +66,12 @@ def test_what_is_unknown_is_refused_with_the_nearest_name(c2al, words, problem, 
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
+        ("train -m --config=x seed=0,1", "-m and --config do not go together"),
+        ("train -m --cfg seed=0,1", "-m and --cfg do not go together"),
+        ("train method=[c2al,baseline]", "method is one of its choices, no list (value [c2al,baseline])"),
+        ("train method=c2al,baseline", "method has several values"),
+        ("doctor now", "c2al doctor takes no words"),
+        ("train name=a\udcff", "name is no UTF-8"),
         ("prepare source=synthetic", "a value is missing (value to)"),
         ("prepare to=x", "source"),
         ("train data=movielens", "a value is missing (value data.path)"),
@@ -310,3 +316,11 @@ def test_a_config_from_a_file_that_does_not_fit_is_one_line(tiny_rows, tmp_path,
     finally:
         ranks.stop()
     assert said in str(cli._at_fault(raised.value))
+
+
+def test_who_reads_may_go():
+    words = [sys.executable, "-m", "c2al", "train", "--cfg", "seed=1"]
+    with subprocess.Popen(words, cwd=runs.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141

@@ -38,11 +38,11 @@ class RankLostError(RuntimeError):
         self.speaks = speaks
 
 
-def full_disk(error: BaseException) -> DataError | None:
-    """The DataError for a disk that is full or read-only, if that is what an error is."""
+def full_disk(error: BaseException, *, resumes: bool = False) -> DataError | None:
+    """The DataError for a disk that is full or read-only, if that is what an error is; ``resumes`` of a run."""
     if not isinstance(error, OSError) or error.errno not in FULL:
         return None
-    remedy = "free disk space, then go on with resume=true"
+    remedy = "free disk space, then go on with resume=true" if resumes else "free disk space, and start again"
     return DataError(f"the disk cannot be written: {error.strerror}", file=error.filename, remedy=remedy)
 
 

@@ -1,4 +1,4 @@
-"""SIGTERM, SIGUSR1, Ctrl-C, the death of torchrun: stop where nothing is lost, or at once if there is nothing to save.
+"""SIGTERM, SIGUSR1, SIGHUP, Ctrl-C, the end of torchrun: stop where nothing is lost, or at once with nothing to save.
 
 Imports nothing heavy: a signal may come while torch is being imported.
 """
@@ -20,7 +20,8 @@ from c2al.parallel.parent import end_with, expected
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h: start again with resume=true
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it: the user's Ctrl-C
 CTRL_C = "Ctrl-C"
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)  # Slurm sends the second before it takes the nodes away
+# Slurm sends the second before it takes the nodes away, a terminal the last when it is closed
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
 ORPHANED = signal.SIGUSR2  # from the kernel at the parent's end; nobody else sends it, so that it says who ended
 REPEATED_S = 3.0  # a process group and torchrun both pass on one signal: only a later one is a second one
 BLOCKED_S = 1.0  # for Python to leave what it is in; C++ that waits for other ranks does not
@@ -104,7 +105,8 @@ class StopSignal:
         os.set_blocking(writer, False)
         fd = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         for each in SIGNALS:
-            signal.signal(each, self._leave)
+            if each != signal.SIGHUP or signal.getsignal(each) is not signal.SIG_IGN:  # as nohup has it
+                signal.signal(each, self._leave)
         self._parent = expected()
         if self._parent is not None:
             signal.signal(ORPHANED, self._leave)

@@ -69,7 +69,7 @@ def auxiliaries(config: DictConfig, schema: Schema) -> Auxiliaries:
             raise DataError(
                 "two auxiliary heads of one cohort",
                 value=f"{head.axis.name}: {head.cohort}",
-                remedy="fix cohorts.pairs",
+                remedy="give each head a cohort of its own: cohorts.pairs, or cohorts.head and cohorts.tail",
             )
     return replace(found, heads=tuple(heads))
 
@@ -102,6 +102,7 @@ def _pair(config: DictConfig, schema: Schema) -> tuple[CohortAxis, dict[str, str
             )
         return schema.axis(name), {"head": head, "tail": tail}
     name, head, tail = _given(config)
+    _refuse_one(name, head, tail)
     axis = schema.axis(name)
     axis.id_of(head), axis.id_of(tail)
     if which == "random":
@@ -157,4 +158,12 @@ def _of_entry(entry: Any, roles: list[str], schema: Schema) -> list[AuxiliaryHea
             remedy="{axis: …, head: …, tail: …}, {axis: …, cohorts: [… or all]}, {pair: FILE, index: 0} or FILE",
         )
     axis = schema.axis(plain["axis"])
+    _refuse_one(str(plain["axis"]), str(plain["head"]), str(plain["tail"]))
     return [AuxiliaryHead(axis, str(plain[role]), role) for role in roles]
+
+
+def _refuse_one(axis: str, head: str, tail: str) -> None:
+    if head == tail:
+        raise DataError(
+            "the pair is one cohort twice", value=f"{axis}: {head}", remedy="name two: cohorts.head and cohorts.tail"
+        )

@@ -95,6 +95,9 @@ def last_step(progress: Progress, reader: Reader, options: Any) -> int:
         last = int(since) + round((1.0 - share) * options.steps * progress.paces[0][2] / rows_per_step)
     else:
         last = progress.step + _steps_left(progress, reader, options.epochs)
+    if options.steps and last < progress.step:
+        remedy = "ask for more steps, or choose another name=…"
+        raise DataError(f"the run has {progress.step} steps already", value=f"steps={options.steps}", remedy=remedy)
     return max(options.accumulate, last - last % options.accumulate)
 
 

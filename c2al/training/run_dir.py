@@ -80,6 +80,8 @@ def check_folder(folder: object, key: str = "run_dir") -> Path:
 def _check_characters(text: str, key: str, remedy: str) -> None:
     if any(ord(character) < 32 or ord(character) == 127 for character in text):
         raise DataError(f"{key} has a control character", value=repr(text), remedy=remedy)
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise DataError(f"{key} is no UTF-8", value=ascii(text), remedy=remedy)
     if any(len(part.encode("utf-8", "surrogateescape")) > 255 for part in text.split("/")):
         raise DataError(f"{key} has a part of more than 255 bytes", value=f"{text[:60]}…", remedy=remedy)
 

@@ -178,7 +178,7 @@ class Training:
         for line in said if ranks.is_first else ():
             tell(f"going on after step {progress.step}: {line}")
         self._keep_threads(progress)
-        progress.num_steps = last_step(progress, self.reader, config.training)
+        progress.num_steps = together(lambda: last_step(progress, self.reader, config.training))
         self.progress = progress
         self.optimizers.schedule = schedule_of(progress, config.training)
 

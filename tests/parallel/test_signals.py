@@ -40,12 +40,25 @@ def after(process, *signals, pause_s=0.0):
     return process.returncode, *said
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])
 def test_before_the_first_step_the_process_leaves_at_once(number):
     """By an exception, so that what is open is closed."""
     rest = "try:\n    say_up()\n    time.sleep(3000)\nexcept Stopped as stopped:\n    print(stopped)\n    raise"
     status, out, _ = after(started(rest), number)
     assert (status, out) == (75, f"stopped by {number.name}\n")
+
+
+def test_under_nohup_a_closed_terminal_stops_nothing():
+    rest = "say_up()\ntime.sleep(0.5)\nprint(stop_signal.received, flush=True)"
+    process = subprocess.Popen(
+        ["nohup", sys.executable, "-c", PROGRAM.format(graceful=False, rest=rest)],
+        env=runs.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    status, out, _ = after(process, signal.SIGHUP)
+    assert (status, out) == (0, "None\n")
 
 
 def test_one_that_waits_outside_python_ends_too():

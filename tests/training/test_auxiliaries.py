@@ -121,6 +121,7 @@ def test_several_cohorts_of_several_axes(tiny_rows, schema, tmp_path):
     [
         ("{axis: segment}", "cannot be read"),
         ("{axis: segment, cohorts: [loyl]}", "did you mean loyal"),
+        ("{axis: segment, head: loyal, tail: loyal}", "one cohort twice"),
         ("{axis: segment, cohorts: [loyal, loyal]}", "two auxiliary heads of one cohort"),
         ("nowhere.json", "no file of cohort pairs"),
     ],

@@ -178,3 +178,11 @@ def test_training_goes_on_under_another_plan(whole_run, tiny_rows, tmp_path):
     runs.trained(tiny_rows, run, *C2AL, "resume=true", "parallel=row_wise")
     ne = [runs.report_of(each)["metrics"]["test"]["overall"]["ne"] for each in (whole_run, run)]
     assert ne[0] == pytest.approx(ne[1], abs=1e-5)
+
+
+def test_fewer_steps_than_it_has_are_refused(whole_run, tiny_rows, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(whole_run, run)
+    with pytest.raises(DataError, match=r"the run has 24 steps already \(value steps=4\)"):
+        runs.trained(tiny_rows, run, *C2AL, "resume=true", "training.steps=4")
+    assert runs.report_of(run)["config"]["training"]["steps"] == 24
