@@ -89,7 +89,10 @@ class Artefact:
             [self._tensor(bag.values_V) for bag in bags],
             [self._tensor(bag.lengths_B) for bag in bags],
         )
-        logit_B = self._program(*arguments)
+        try:
+            logit_B = self._program(*arguments)
+        except Exception as error:  # a graph that somebody made up can fail at any number of rows
+            raise _does_not_run(error, self.path, value=f"{len(inputs)} rows") from error
         if not isinstance(logit_B, torch.Tensor) or logit_B.shape != (len(inputs),) or not logit_B.is_floating_point():
             problem = f"the model does not give one number for each of {len(inputs)} rows"
             raise DataError(problem, file=self.path, remedy=FORGED)
@@ -153,9 +156,13 @@ def opened(archive: Archive, described: Described, *, device: str | None = None,
     except DataError:
         raise
     except Exception as error:  # a graph or modules that somebody made up can fail in any way
-        problem = f"the model does not run: {type(error).__name__} {(str(error).splitlines() or [''])[0][:200]}"
-        raise DataError(problem, file=archive.path, remedy=FORGED) from error
+        raise _does_not_run(error, archive.path) from error
     return artefact
+
+
+def _does_not_run(error: Exception, path: str, value: str | None = None) -> DataError:
+    problem = f"the model does not run: {type(error).__name__} {(str(error).splitlines() or [''])[0][:200]}"
+    return DataError(problem, file=path, value=value, remedy=FORGED)
 
 
 def _trial(artefact: Artefact, lengths: Sequence[int]) -> Inputs:

@@ -17,7 +17,7 @@ from torch import fx, nn
 from c2al.schema import DataError
 from c2al.serving.archive import ANEW, ROOT, Archive
 from c2al.serving.expressions import expressions, is_expression, is_guard
-from c2al.serving.operators import SIZES, SKIPPED, may_grow, operator
+from c2al.serving.operators import SIZES, SKIPPED, bounded, made_by, may_grow, operator, setting_refused
 
 MODEL = f"{ROOT}/models/model.json"
 WEIGHTS, CONSTANTS = f"{ROOT}/data/weights/", f"{ROOT}/data/constants/"
@@ -182,8 +182,12 @@ class _Builder:
             problem = f"it calls {str(target)[:80]}, which is none of the operators that a graph file may call"
             raise RefusedError(problem, OTHER_FORM)
         given = [(each["name"], self._value(each["arg"])) for each in node["inputs"]]
+        if setting := setting_refused(target, dict(given)):
+            problem = f"it calls {target} with {setting}={str(dict(given)[setting])[:40]}, which is not for scoring"
+            raise RefusedError(problem, OTHER_FORM)
         if may_grow(target):
-            _check_made(target, given)
+            _check_made(target, dict(given))
+            function = bounded(target, function)
         if target in SIZES:
             called = self.graph.call_function(function, tuple(value for _, value in given))
         else:
@@ -265,17 +269,9 @@ def _bound(
     return tuple(args), values
 
 
-def _check_made(target: str, given: Sequence[tuple[str, Value]]) -> None:
-    """An error where literal sizes multiply to more than any model makes."""
-    made = 1.0
-    for name, value in given:
-        for each in value if isinstance(value, list) else [value]:
-            if (
-                isinstance(each, int | float)
-                and not isinstance(each, bool)
-                and name not in ("fill_value", "value", "dim")
-            ):
-                made *= max(1.0, abs(each))
+def _check_made(target: str, given: Mapping[str, Value]) -> None:
+    """An error where literal sizes multiply to more than any model makes; those of nodes are known when it runs."""
+    made = made_by(target.split(".")[3], given)
     if not made <= MOST_MADE:
         raise RefusedError(f"{target} would make {made:.3g} numbers, {MOST_MADE} at most")
 

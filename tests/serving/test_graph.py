@@ -275,6 +275,64 @@ def test_tensors_larger_than_any_models_are_not_made(file, tmp_path, target, nam
     refused(with_json(file, tmp_path / "m.pt2", MODEL, literal(target, name, value)))
 
 
+def full(name, sizes, value):
+    arguments = {"size": {"as_ints": sizes}, "fill_value": {"as_float": value}, "dtype": {"as_scalar_type": 7}}
+    return node("full.default", [name], **arguments)
+
+
+def node(target, made, **arguments):
+    inputs = [{"name": name, "arg": value, "kind": 1} for name, value in arguments.items()]
+    outputs = [{"as_tensor": {"name": name}} for name in made]
+    return {"target": f"torch.ops.aten.{target}", "inputs": inputs, "outputs": outputs, "metadata": {}}
+
+
+def test_statistics_beyond_their_end_are_not_read(file, tmp_path):
+    known = {"as_tensor": {"name": "mean"}}
+    arguments = {"input": {"as_tensor": {"name": "x"}}, "weight": {"as_none": True}, "bias": {"as_none": True}}
+    arguments |= {"running_mean": known, "running_var": known}
+    arguments |= {"momentum": {"as_float": 0.1}, "eps": {"as_float": 0.1}}
+    norm = node("_native_batch_norm_legit_no_training.default", ["d", "e", "f"], **arguments)
+    edit = lambda program: nodes(program).extend([full("x", [2, 64], 0.0), full("mean", [1], 1.0), norm])  # noqa: E731
+    refused(with_json(file, tmp_path / "m.pt2", MODEL, edit), "does not run: ValueError batch_norm: other than 64")
+
+
+@pytest.mark.parametrize(
+    ("target", "setting", "value"),
+    [
+        ("dropout.default", "train", {"as_bool": True}),
+        ("batch_norm.default", "training", {"as_bool": True}),
+        ("scaled_dot_product_attention.default", "dropout_p", {"as_float": 0.5}),
+        ("pad.default", "mode", {"as_string": "circular"}),
+    ],
+)
+def test_what_is_random_or_writes_is_refused(file, tmp_path, target, setting, value):
+    edit = lambda program: nodes(program).append(node(target, ["x"], **{setting: value}))  # noqa: E731
+    refused(with_json(file, tmp_path / "m.pt2", MODEL, edit), f"{setting}=.*not for scoring")
+
+
+def test_a_range_of_small_steps(file, tmp_path):
+    arguments = {"start": {"as_float": 0.0}, "end": {"as_float": 6e7}, "step": {"as_float": 1e-2}}
+    edit = lambda program: nodes(program).append(node("arange.start_step", ["x"], **arguments))  # noqa: E731
+    refused(with_json(file, tmp_path / "m.pt2", MODEL, edit), r"would make 6e\+09 numbers")
+
+
+def test_a_reckoned_size(file, tmp_path):
+    """rows * 2^40, which is no literal."""
+
+    def edit(program):
+        first = program["graph_module"]["graph"]["outputs"][0]["as_tensor"]["name"]
+        rows = node("sym_size.int", [], self={"as_tensor": {"name": first}}, dim={"as_int": 0})
+        rows["outputs"] = [{"as_sym_int": {"as_name": "rows"}}]
+        times = [{"as_name": "rows"}, {"as_int": 2**40}]
+        inputs = [{"name": "ab"[i], "arg": {"as_sym_int": each}, "kind": 1} for i, each in enumerate(times)]
+        outputs = [{"as_sym_int": {"as_name": "many"}}]
+        grown = {"target": "_operator.mul", "inputs": inputs, "outputs": outputs, "metadata": {}}
+        made = node("zeros.default", ["x"], size={"as_sym_ints": [{"as_name": "many"}]})
+        nodes(program).extend([rows, grown, made])
+
+    refused(with_json(file, tmp_path / "m.pt2", MODEL, edit), "zeros: it would make")
+
+
 def test_sizes_do_not_grow_without_bound(file, tmp_path):
     """x := x * x, forty times, would be a number of a trillion digits."""
 
