@@ -255,8 +255,15 @@ def _are_records(records: Any) -> bool:
         and record.keys() == {"bytes", "sha256"}
         and type(record["bytes"]) is int
         and isinstance(record["sha256"], str)
-        for record in records.values()
+        and _is_text(name)
+        and _is_text(record["sha256"])
+        for name, record in records.items()
     )
+
+
+def _is_text(text: str) -> bool:
+    """Whether a text can be written: JSON may say half a surrogate pair, which no file holds."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _names_a_manifest(path: str) -> bool:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
 
 from c2al.schema import DataError
@@ -19,6 +18,7 @@ from c2al.serving.inputs import Bags, Inputs
 from c2al.serving.manifest import FORGED, Described, table_record
 from c2al.serving.quantized import PARTS
 from c2al.serving.served import Columns, SparseInput, widths_of
+from c2al.serving.vocabulary_file import NoVocabularyError, read_vocabulary
 
 MOST_ROWS = 16_384  # that go through the model at once
 
@@ -55,19 +55,14 @@ class Artefact:
             return pa.array([], pa.string())
         num_rows = next(each.num_rows for each in self.schema.sparse if each.name == column)
         try:
-            with pq.ParquetFile(pa.BufferReader(self._archive.read(name))) as file:
-                if file.metadata.num_rows != num_rows - 1:
-                    problem = f"a vocabulary of {file.metadata.num_rows} values beside a table of {num_rows} rows"
-                    raise DataError(problem, file=self.path, column=column, remedy=ANEW)
-                table = file.read(columns=["value", "id"]).sort_by("id")
-            ids, values = table["id"].to_numpy(), table["value"].combine_chunks()
+            values, ids = read_vocabulary(pa.BufferReader(self._archive.read(name)), num_rows - 1)
+        except NoVocabularyError as error:
+            raise DataError(str(error), file=self.path, column=column, remedy=FORGED) from None
         except (pa.ArrowException, KeyError, OSError) as error:
             problem = f"a vocabulary does not read: {(str(error).splitlines() or [''])[0][:200]}"
             raise DataError(problem, file=self.path, column=column, remedy=FORGED) from None
-        if not np.array_equal(ids, np.arange(1, num_rows)):
+        if not np.array_equal(ids.to_numpy(zero_copy_only=False), np.arange(1, num_rows)):
             raise DataError("a vocabulary whose ids are not 1, 2, 3, …", file=self.path, column=column, remedy=ANEW)
-        if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
-            raise DataError("a vocabulary whose values are no texts", file=self.path, column=column, remedy=ANEW)
         if pc.count_distinct(values, mode="all").as_py() != len(values):
             raise DataError("a vocabulary that has a value twice", file=self.path, column=column, remedy=ANEW)
         return values

@@ -20,6 +20,7 @@ import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyarrow.types as pat
 
 from c2al.schema import DataError
 
@@ -75,23 +76,50 @@ def checked_kept(kept: Any) -> float:
 
 
 def fit_isotonic(scores: str) -> dict[str, Any]:
-    """Fit to a file of scores with columns label, weight and logit, such as a run's ``scores/validation.parquet``."""
+    """Fit to a file of scores with columns label, weight and logit, such as a run's ``scores/validation.parquet``.
+
+    Raises:
+        DataError: there are none, or they hold other than numbers, labels 0 and 1, weights from 0 on, finite logits.
+    """
+    named = "name a run's scores/validation.parquet"
     try:
         with fsspec.open(scores, "rb") as file:
             table = pq.read_table(file, columns=["label", "weight", "logit"])
+        label, weight, logit = (_numbers(table, name, scores) for name in ("label", "weight", "logit"))
     except FileNotFoundError:
         remedy = "evaluate the run on validation first: c2al evaluate run=… split=validation"
         raise DataError("no scores to fit the calibration to", file=scores, remedy=remedy) from None
-    except pa.ArrowException as error:
-        problem = f"not a file of scores: {str(error).splitlines()[0]}"
-        raise DataError(problem, file=scores, remedy="name a run's scores/validation.parquet") from error
-    label, weight, logit = (table[name].to_numpy().astype(np.float64) for name in ("label", "weight", "logit"))
-    if not (label.any() and (1 - label).any()):
-        remedy = "take scores of a split that has both"
-        raise DataError("a calibration needs positives and negatives", file=scores, remedy=remedy)
-    if not np.isfinite(logit).all():
-        raise DataError("a logit that is not finite", file=scores, column="logit", remedy="evaluate the run again")
+    except (pa.ArrowException, KeyError, OSError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        problem = f"not a file of scores: {(str(error).splitlines() or [''])[0][:200]}"
+        raise DataError(problem, file=scores, remedy=named) from error
+    _check_scores(label, weight, logit, scores)
     return isotonic(logit, label, weight)
+
+
+def _numbers(table: pa.Table, name: str, file: str) -> np.ndarray:
+    kind = table[name].type
+    if not (pat.is_integer(kind) or pat.is_floating(kind) or pat.is_boolean(kind)):
+        remedy = "name a run's scores/validation.parquet"
+        raise DataError(f"scores of type {kind}, numbers expected", file=file, column=name, remedy=remedy)
+    return table[name].to_numpy().astype(np.float64)
+
+
+def _check_scores(label: np.ndarray, weight: np.ndarray, logit: np.ndarray, file: str) -> None:
+    again = "evaluate the run again, or name a run's scores/validation.parquet"
+    usable = {
+        "label": (np.isin(label, (0, 1)), "a label other than 0 and 1"),
+        "weight": (np.isfinite(weight) & (weight >= 0), "a weight that is below 0 or not finite"),
+        "logit": (np.isfinite(logit), "a logit that is not finite"),
+    }
+    values = {"label": label, "weight": weight, "logit": logit}
+    for name, (fits, problem) in usable.items():
+        if not fits.all():
+            raise DataError(problem, file=file, column=name, value=values[name][~fits][0], remedy=again)
+    if not (weight[label == 1].sum() > 0 and weight[label == 0].sum() > 0):
+        remedy = "take scores of a split that has both, with weights above 0"
+        raise DataError("a calibration needs positives and negatives", file=file, remedy=remedy)
 
 
 def isotonic(logit_B: np.ndarray, label_B: np.ndarray, weight_B: np.ndarray, knots: int = MOST_KNOTS) -> dict[str, Any]:

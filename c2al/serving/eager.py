@@ -10,7 +10,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.nn.modules.module import (
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+)
 
 from c2al.embedding.dense import DenseTokens
 from c2al.heads.assembled import assembled
@@ -20,7 +23,9 @@ from c2al.serving.served import Lookup, ServedModel, SparseInput
 
 LAYERS = ("c2al.interaction.", "c2al.heads.")
 REFUSED = "do not trust the file, or export it again: c2al export run=… to=…"
-MOST_UNUSED = 10_000  # parameters of auxiliary heads, which are built and left out
+MOST_UNUSED = 10_000  # parameters and modules of auxiliary heads, which are built and left out
+LARGEST = 2**16  # of any whole number that says how a model is built
+DEEPEST = 50  # settings inside settings
 
 
 def loaded(manifest: Mapping[str, Any], weights: bytes, path: str) -> ServedModel:
@@ -32,6 +37,7 @@ def loaded(manifest: Mapping[str, Any], weights: bytes, path: str) -> ServedMode
         DataError: they do not fit, or it names code that is no layer of c2al's.
     """
     try:
+        _check_numbers(manifest["model"])
         tensors = load_tensors(weights)
         with _at_most(len(tensors)), torch.device("meta"):
             shapes = {name: value.shape for name, value in built(manifest).state_dict().items()}
@@ -48,22 +54,36 @@ def loaded(manifest: Mapping[str, Any], weights: bytes, path: str) -> ServedMode
     return model
 
 
+def _check_numbers(settings: Any, depth: int = 0) -> None:
+    """DataError at a whole number that would make more layers, levels or heads than any model has."""
+    if depth > DEEPEST or (isinstance(settings, int) and abs(settings) > LARGEST):
+        problem = "the model has a setting beyond all bounds"
+        raise DataError(problem, value=str(settings)[:80], remedy=REFUSED)
+    inside = settings.values() if isinstance(settings, Mapping) else settings if isinstance(settings, list) else ()
+    for each in inside:
+        _check_numbers(each, depth + 1)
+
+
 @contextmanager
 def _at_most(num_tensors: int) -> Iterator[None]:
-    """A context in which modules make no more parameters than there are weights for; a DataError at the next."""
-    made = 0
+    """A context in which no more parameters and modules are made than belong to so many weights; a DataError then."""
+    made = {"parameters": 0, "modules": 0}
+    most = {"parameters": num_tensors + MOST_UNUSED, "modules": 10 * num_tensors + MOST_UNUSED}
 
-    def count(module: nn.Module, name: str, parameter: object) -> None:
-        nonlocal made
-        made += parameter is not None
-        if made > num_tensors + MOST_UNUSED:
+    def count(kind: str, part: object) -> None:
+        made[kind] += part is not None
+        if made[kind] > most[kind]:
             raise DataError("the model has more layers than weights", value=num_tensors, remedy=REFUSED)
 
-    handle = register_module_parameter_registration_hook(count)
+    handles = (
+        register_module_parameter_registration_hook(lambda module, name, part: count("parameters", part)),
+        register_module_module_registration_hook(lambda module, name, part: count("modules", part)),
+    )
     try:
         yield
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
 
 
 def built(manifest: Mapping[str, Any]) -> ServedModel:

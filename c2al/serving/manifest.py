@@ -12,7 +12,9 @@ from itertools import pairwise
 from typing import Any, TypeVar, get_type_hints
 
 import numpy as np
+import pyarrow as pa
 
+from c2al.data.raw_types import arrow_type
 from c2al.names import file_names
 from c2al.schema import DataError, DenseColumn, Schema, SparseColumn
 from c2al.serving.archive import ANEW, MANIFEST, OWN, ROOT, Archive
@@ -33,6 +35,8 @@ RECORDS = {  # beside tables and vocabularies
     ),
     "aoti": re.compile(rf"{OF_TORCH}|{ROOT}/data/aotinductor/model/[\w.-]{{1,200}}"),
 }
+TRANSFORMS = ("none", "log1p")
+LONGEST_TYPE = 1000  # letters
 MOST_ROWS_OF_A_TABLE, WIDEST, MOST_PLACES = 2**40, 2**16, 2**14
 FORGED = f"do not trust the file; {ANEW}"
 T = TypeVar("T")
@@ -90,15 +94,21 @@ class Described:
         if not isinstance(raw, dict) or not needed <= raw.keys() <= hints.keys():
             raise self._fault(f"an entry of {where} has other keys than c2al writes", value=raw)
         for key, value in raw.items():
-            number = hints[key] is float and isinstance(value, int | float) and not isinstance(value, bool)
             plain = isinstance(value, hints[key]) and not (isinstance(value, bool) and hints[key] is not bool)
-            if not (number or plain) or (isinstance(value, float) and not math.isfinite(value)):
+            if not (_is_number(value) if hints[key] is float else plain):
                 raise self._fault(f"{key} of an entry of {where} is of another type", value=value)
         return kind(**raw)
 
     def _schema(self, raw: Mapping[str, Any]) -> Schema:
         sparse = tuple(self._made(SparseColumn, each, "schema") for each in self._list(raw, "sparse"))
         dense = tuple(self._made(DenseColumn, each, "schema") for each in self._list(raw, "dense"))
+        for scale in dense:
+            if scale.transform not in TRANSFORMS or not scale.std > 0:
+                said = f"{scale.transform}, std {scale.std}"
+                raise self._fault("a dense column has no scale", value=said, column=scale.name)
+        for column in sparse:
+            if not _is_type(column.raw_type):
+                raise self._fault("raw_type is no type", value=column.raw_type, column=column.name)
         texts = [raw.get(key) for key in ("name", "label")] + [raw[key] for key in ("weight", "unit") if raw.get(key)]
         if not all(isinstance(text, str) for text in texts):
             raise self._fault("name, label, weight or unit of its schema is no text")
@@ -157,11 +167,11 @@ class Described:
             checked_kept(calibration.get("kept"))
         if kind == "isotonic":
             logits, chances = self._list(calibration, "logit"), self._list(calibration, "probability")
-            numbers = all(isinstance(each, int | float) and math.isfinite(each) for each in (*logits, *chances))
+            numbers = all(map(_is_number, (*logits, *chances)))
             if not numbers or len(logits) != len(chances) or not logits or not all(0 < p < 1 for p in chances):
                 raise self._fault("its calibration is no curve")
-            if any(b < a for a, b in pairwise(logits)):
-                raise self._fault("its calibration is no curve")
+            if any(b < a for each in (logits, chances) for a, b in pairwise(each)):
+                raise self._fault("its calibration does not rise")
 
     def check_records(self, archive: Archive) -> None:
         """A DataError at a record that no file of this kind has, or a table of another size than the columns say."""
@@ -181,6 +191,10 @@ class Described:
                 raise DataError(problem, file=self._path, value=name, remedy=FORGED)
         if lacking := tables.keys() - set(archive.names()):
             raise self._fault(f"{min(lacking)} is missing")
+        for column in self.schema.sparse:
+            named = self.vocabularies.get(column.name, ())
+            if named and not column.hashed and not any(name in archive.names() for name in named):
+                raise self._fault("a column has a vocabulary, the file has none of it", column=column.name)
 
     def _tables(self) -> dict[str, int]:
         """The records of tables, and their sizes."""
@@ -195,6 +209,23 @@ class Described:
 def table_record(width: int, part: int) -> str:
     """Return where the rows of all tables of a width lie, or a part of them."""
     return f"{OWN}tables/{width}.{part}"
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is finite as a float too; integers of JSON know no bound."""
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def _is_type(said: str | None) -> bool:
+    """Whether it may be a type in Arrow's words; what is no simple type is taken for none."""
+    try:
+        arrow_type(said)
+    except (ValueError, RecursionError, pa.ArrowException):
+        return False
+    return len(said or "") <= LONGEST_TYPE
 
 
 def _is_csv_setting(key: Any, value: Any) -> bool:

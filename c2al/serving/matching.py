@@ -5,9 +5,9 @@ from dataclasses import asdict
 
 import fsspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from c2al.schema import DataError, DenseColumn, Schema, SparseColumn, _nearest
+from c2al.serving.vocabulary_file import NoVocabularyError, read_vocabulary
 
 Either = SparseColumn | DenseColumn
 ENCODING = ("num_rows", "multi", "hashed", "transform", "mean", "std")
@@ -17,7 +17,7 @@ REMEDY = "score with a model that was trained on this data, or score the raw row
 def check_same(data: str, found: Schema, model: Schema, vocabulary: Callable[[str], pa.Array]) -> None:
     """A DataError that names the first column of a ``model`` which the prepared folder ``data`` has otherwise.
 
-    Vocabularies are compared by their values, where the model has them (none: an empty array).
+    Vocabularies are compared by their values, which a model must have for each column that has a vocabulary.
     """
     there: dict[str, Either] = {column.name: column for column in found.sparse}
     there |= {column.name: column for column in found.dense}
@@ -25,11 +25,16 @@ def check_same(data: str, found: Schema, model: Schema, vocabulary: Callable[[st
     for column in read:
         _check_column(data, column, there)
     root = (found.view.rows if found.view else data).rstrip("/")
-    for sparse in (column for column in model.sparse if column.vocabulary):
+    for sparse in (column for column in model.sparse if column.vocabulary and not column.hashed):
         own = vocabulary(sparse.name)
         other = there[sparse.name]
-        if len(own) and isinstance(other, SparseColumn) and other.vocabulary:
-            _check_vocabulary(f"{root}/{other.vocabulary}", sparse.name, own)
+        if not isinstance(other, SparseColumn) or not other.vocabulary:
+            problem = "the column has no vocabulary, the model's has one"
+            raise DataError(problem, file=f"{data.rstrip('/')}/schema.yaml", column=sparse.name, remedy=REMEDY)
+        if not len(own) and sparse.num_rows > 1:
+            remedy = "export the model again: c2al export run=… to=…"
+            raise DataError("the model lacks the column's vocabulary", file=data, column=sparse.name, remedy=remedy)
+        _check_vocabulary(f"{root}/{other.vocabulary}", sparse.name, own)
 
 
 def _check_column(data: str, column: SparseColumn | DenseColumn, there: dict[str, SparseColumn | DenseColumn]) -> None:
@@ -52,11 +57,10 @@ def _check_column(data: str, column: SparseColumn | DenseColumn, there: dict[str
 def _check_vocabulary(path: str, name: str, own: pa.Array) -> None:
     try:
         with fsspec.open(path, "rb") as file:
-            table = pq.read_table(file).sort_by("id")
-    except (OSError, pa.ArrowException) as error:
-        problem = f"the vocabulary does not read: {str(error).splitlines()[0]}"
+            values, _ = read_vocabulary(file)
+    except (OSError, KeyError, NoVocabularyError, pa.ArrowException) as error:
+        problem = f"the vocabulary does not read: {(str(error).splitlines() or [''])[0][:200]}"
         raise DataError(problem, file=path, column=name, remedy="bring it back, or prepare the data again") from None
-    values = table["value"].combine_chunks()
     if len(values) != len(own) or not values.cast(pa.string()).equals(own.cast(pa.string())):
         first = next(
             (i for i, (a, b) in enumerate(zip(own, values, strict=False)) if a != b), min(len(own), len(values))

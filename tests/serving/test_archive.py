@@ -82,6 +82,16 @@ def test_another_format(tmp_path, monkeypatch):
         Archive(str(tmp_path / "m.pt2"))
 
 
+@pytest.mark.parametrize("place", ["name", "sha256"])
+def test_half_a_surrogate_pair_is_no_text(tmp_path, place):
+    name, digest = ("\ud800", "x") if place == "name" else ("x", "\ud800")
+    with written(str(tmp_path / "m.pt2")) as writer, writer._new(archive.MANIFEST) as record:
+        said = {"format": 1, "records": {name: {"bytes": 1, "sha256": digest}}, "checksum": "x"}
+        record.write(json.dumps(said).encode())
+    with pytest.raises(DataError, match="its manifest has another checksum"):
+        Archive(str(tmp_path / "m.pt2"))
+
+
 def test_a_record_more_or_less_is_seen(tmp_path):
     made(tmp_path / "m.pt2")
     with zipfile.ZipFile(tmp_path / "m.pt2", "a") as opened:

@@ -155,6 +155,17 @@ def test_a_model_that_does_not_run_does_not_open(file, tmp_path):
     assert "\n" not in str(raised.value)
 
 
+def test_a_program_that_fails_at_some_number_of_rows_says_so(file, monkeypatch):
+    artefact = open_artefact(file)
+
+    def fails(*arguments):
+        raise RuntimeError("the size of tensor a\nand more")
+
+    monkeypatch.setattr(artefact, "_program", fails)
+    with pytest.raises(DataError, match=r"does not run: RuntimeError the size of tensor a.*5 rows"):
+        artefact(random_inputs(artefact, 5))
+
+
 def vocabulary_of(content):
     def edit(records, manifest):
         name = manifest["schema"]["sparse"][0]["name"]

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -106,6 +108,28 @@ def test_scores_that_do_not_fit_are_named(tmp_path, content):
         scores(tmp_path, np.array([0, np.nan]), np.array([0, 1]), np.ones(2))
     with pytest.raises(DataError, match=r"validation\.parquet"):
         chosen("isotonic", scores=str(path))
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        *(("label", [0.0, 1.0, None, 1.0]), ("label", [0, 5, -3, 1]), ("label", [0.0, 1.0, 0.5, 1.0])),
+        *(("label", ["0", "1", "0", "1"]), ("weight", [1.0, -1.0, 1.0, 1.0]), ("weight", [0.0] * 4)),
+        *(("weight", [math.nan, 1.0, 1.0, 1.0]), ("weight", [math.inf, 1.0, 1.0, 1.0]), ("weight", [None, 1.0, 1, 1])),
+        *(("logit", [[1.0]] * 4), ("logit", [math.inf, 1.0, 2.0, 3.0]), ("label", [0, 0, 0, 0])),
+    ],
+)
+def test_scores_of_other_than_numbers_labels_and_weights(tmp_path, column, values):
+    path = str(tmp_path / "validation.parquet")
+    usual = {"label": [0, 1, 0, 1], "weight": [1.0] * 4, "logit": [0.1, 0.2, 0.3, 0.4]}
+    pq.write_table(pa.table(usual | {column: values}), path)
+    with pytest.raises(DataError, match=r"validation\.parquet"):
+        fit_isotonic(path)
+
+
+def test_a_folder_is_no_file_of_scores(tmp_path):
+    with pytest.raises(DataError, match="not a file of scores"):
+        fit_isotonic(str(tmp_path))
 
 
 def test_a_kind_that_there_is_not_is_refused():

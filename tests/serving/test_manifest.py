@@ -73,6 +73,22 @@ EDITS = {
     "dense tokens of another number": lambda m: m["inputs"]["dense_tokens"].update(num_dense=99),
     "dense tokens beyond bounds": lambda m: m["inputs"]["dense_tokens"].update(hidden=2**40),
     "dense tokens of another type": lambda m: m["inputs"].update(dense_tokens=[1]),
+    "a number of 400 digits": lambda m: m["schema"]["dense"][0].update(mean=10**400),
+    "a scale of 400 digits": lambda m: m["schema"]["dense"][0].update(std=10**400),
+    "a scale of nothing": lambda m: m["schema"]["dense"][0].update(std=0),
+    "a scale below nothing": lambda m: m["schema"]["dense"][0].update(std=-1.0),
+    "an unknown transform": lambda m: m["schema"]["dense"][0].update(transform="sqrt"),
+    "two zones": lambda m: column(m).update(raw_type="timestamp[us, tz=a, tz=b]"),
+    "an unknown unit": lambda m: column(m).update(raw_type="timestamp[zz, tz=a]"),
+    "a decimal of no digits": lambda m: column(m).update(raw_type="decimal(0, 1)"),
+    "a decimal of too many": lambda m: column(m).update(raw_type="decimal(99, 1)"),
+    "a decimal beyond reading": lambda m: column(m).update(raw_type=f"decimal({'9' * 5000}, 1)"),
+    "lists in lists": lambda m: column(m).update(raw_type="list<a: " * 3000),
+    "a type of too many letters": lambda m: column(m).update(raw_type="x" * 1001),
+    "chances that fall": lambda m: m.update(calibration=curve([0.0, 1.0], [0.9, 0.1])),
+    "a curve of flags": lambda m: m.update(calibration=curve([True], [0.5])),
+    "a curve of 400 digits": lambda m: m.update(calibration=curve([10**400], [0.5])),
+    "a chance of 400 digits": lambda m: m.update(calibration=curve([0], [10**400])),
     "an unknown policy": lambda m: m["policy"].update(unknown="run"),
     "a policy of another type": lambda m: m["policy"].update(null=[]),
     "an unknown calibration": lambda m: m.update(calibration={"kind": "code"}),
@@ -109,6 +125,16 @@ def test_files_of_before_name_vocabularies_by_their_columns(shop_file, tmp_path)
     old, new = open_artefact(forged(shop_file, tmp_path / "m.pt2", edit)), open_artefact(shop_file)
     assert len(new.vocabulary(first_name)) == new.schema.sparse[0].num_rows - 1
     assert old.vocabulary("one/two.three").equals(new.vocabulary(first_name))
+
+
+def test_a_vocabulary_that_is_not_there(shop_file, tmp_path):
+    """All would score as unknown."""
+
+    def edit(records, manifest):
+        del records[f"{OWN}vocabularies/{manifest['schema']['sparse'][0]['name']}.parquet"]
+
+    with pytest.raises(DataError, match="the file has none of it"):
+        open_artefact(forged(shop_file, tmp_path / "m.pt2", edit))
 
 
 def test_tables_are_as_large_as_their_columns_say(file, tmp_path):

@@ -40,7 +40,6 @@ def values(_: str) -> pa.Array:
 def test_the_same_columns_pass_and_more_of_them_too(folder):
     check_same(folder, SCHEMA, SCHEMA, values)
     check_same(folder, replace(SCHEMA, sparse=(*SCHEMA.sparse, SparseColumn("x", 3))), SCHEMA, values)
-    check_same(folder, SCHEMA, SCHEMA, lambda _: pa.array([], pa.string()))
     check_same("elsewhere", replace(SCHEMA, view=View(folder, "", ())), SCHEMA, values)
 
 
@@ -68,6 +67,20 @@ def test_the_first_column_that_differs_is_named(folder, column, change, said):
 def test_another_vocabulary_is_found_by_its_values(folder, known, place):
     with pytest.raises(DataError, match=rf"from id {place} on.*column user"):
         check_same(folder, SCHEMA, SCHEMA, lambda _: pa.array(known))
+
+
+def test_a_vocabulary_that_one_of_both_lacks(folder):
+    with pytest.raises(DataError, match=r"the model lacks the column's vocabulary.*column user"):
+        check_same(folder, SCHEMA, SCHEMA, lambda _: pa.array([], pa.string()))
+    with pytest.raises(DataError, match=r"has no vocabulary, the model's has one.*column user"):
+        check_same(folder, model_of(user={"vocabulary": None}), SCHEMA, values)
+
+
+def test_a_vocabulary_of_a_stranger_is_not_unfolded(folder):
+    many = pa.DictionaryArray.from_arrays(pa.array([0] * 2000), pa.array(["x" * 60_000]))
+    pq.write_table(pa.table({"value": many, "id": range(2000)}), f"{folder}/vocabularies/user.parquet")
+    with pytest.raises(DataError, match=r"the vocabulary does not read.*texts have more than.*column user"):
+        check_same(folder, SCHEMA, SCHEMA, values)
 
 
 def test_a_vocabulary_that_is_gone_is_named(tmp_path):
