@@ -157,7 +157,8 @@ class Described:
             checked_policy(policy)
             self._check_calibration(calibration)
         except DataError as error:
-            raise self._fault(error.problem, value=error.where["value"]) from None
+            problem = error.problem.removeprefix("the manifest is refused: ")
+            raise self._fault(problem, value=error.where["value"]) from None
 
     def _check_calibration(self, calibration: Mapping[str, Any]) -> None:
         kind = calibration.get("kind")
