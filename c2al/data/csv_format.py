@@ -4,9 +4,11 @@ import codecs
 import csv
 import lzma
 import re
+import zipfile
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import IO, Any
 
 import fsspec
@@ -98,13 +100,56 @@ class CsvFile:
     headless: bool
     format: CsvFormat
 
-    def batches(self, columns: Collection[str], *, quotes: "Quotes | None" = None) -> pyarrow.csv.CSVStreamingReader:
-        """Open the file to read some columns, all as text; what is null is null. ``quotes`` are counted on the way."""
+    @property
+    def names_there(self) -> list[str]:
+        """The names as Arrow reads them from the header."""
+        names: list[str] = self._opened((), None).schema.names
+        return [self._restored(name) for name in names]
+
+    def batches(self, columns: Collection[str], *, quotes: "Quotes | None" = None) -> Iterator[pa.RecordBatch]:
+        """Read some columns, all as text; what is null is null. ``quotes`` are counted on the way."""
+        asked = [name.replace(self.delimiter, _INSTEAD) if self._several else name for name in columns]
+        for batch in self._opened(asked, quotes):
+            if quotes is not None:
+                quotes.num_rows += batch.num_rows
+            yield self._restored_batch(batch) if self._several else batch
+
+    def utf8_blocks(self) -> Iterator[bytes]:
+        """The file as Arrow gets it."""
+        recode = self._recoder
+        with opened(self.path) as stream:
+            while block := stream.read(BLOCK_BYTES):
+                yield recode(block) if recode else block
+        if recode:
+            yield recode(b"")
+
+    @property
+    def sign(self) -> str:
+        """What parts the columns in ``utf8_blocks``, one character."""
+        return _INSTEAD if self._several else self.delimiter
+
+    @property
+    def _several(self) -> bool:
+        return len(self.delimiter) > 1
+
+    @property
+    def _recoder(self) -> "_Recoder | None":
+        plain = self.format.encoding == "utf-8" and not self._several
+        return None if plain else _Recoder(self.format.encoding, self.delimiter if self._several else None)
+
+    def _restored(self, text: str) -> str:
+        return text.replace(_INSTEAD, self.delimiter) if self._several else text
+
+    def _restored_batch(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The batch with separators that stood in quotes as they were."""
+        arrays = [pc.replace_substring(column.cast(pa.string()), _INSTEAD, self.delimiter) for column in batch.columns]
+        return pa.RecordBatch.from_arrays(arrays, names=[self._restored(name) for name in batch.schema.names])
+
+    def _opened(self, columns: Collection[str], quotes: "Quotes | None") -> pyarrow.csv.CSVStreamingReader:
         own = self.format
-        several = len(self.delimiter) > 1
         stream: Any = pa.PythonFile(opened(self.path), mode="r")
-        if own.encoding != "utf-8" or several:
-            stream = pa.TransformInputStream(stream, _Recoder(own.encoding, self.delimiter if several else None))
+        if recode := self._recoder:
+            stream = pa.TransformInputStream(stream, recode)
         if quotes is not None:
             stream = pa.TransformInputStream(stream, quotes.count)
         return pyarrow.csv.open_csv(
@@ -112,9 +157,7 @@ class CsvFile:
             read_options=pyarrow.csv.ReadOptions(
                 block_size=BLOCK_BYTES, column_names=list(self.names) if own.names is not None else None
             ),
-            parse_options=pyarrow.csv.ParseOptions(
-                delimiter=_INSTEAD if several else self.delimiter, newlines_in_values=True
-            ),
+            parse_options=pyarrow.csv.ParseOptions(delimiter=self.sign, newlines_in_values=True),
             convert_options=pyarrow.csv.ConvertOptions(
                 default_column_type=pa.string(),
                 include_columns=list(columns),
@@ -126,31 +169,58 @@ class CsvFile:
 
 
 class Quotes:
-    """Find a quote that is never closed: it makes one value of all lines up to the next one, or to the file's end."""
+    """Find a quote that is never closed: it makes one value of all lines up to the next one, or to the file's end.
 
-    def __init__(self) -> None:
-        self._num = 0
-        self._first: str | None = None
+    Quotes, lines and rows are counted while the file is read. Where there are more lines than rows, ``check`` reads the
+    file again and looks at each value of several lines: whether a separator or the line's end follows it.
+    """
+
+    def __init__(self, file: CsvFile) -> None:
+        self.file, self.num_rows = file, 0
+        self._num = self._lines = self._returns = 0
+        self._last = b""
 
     def count(self, block: Any) -> bytes:
-        """Count the quotes of a block."""
+        """Count the quotes and lines of a block."""
         block = bytes(block)
         self._num += block.count(b'"')
+        self._lines += block.count(b"\n")
+        self._returns += block.count(b"\r")
+        self._last = block[-1:] or self._last
         return block
 
-    def look_at(self, texts: pa.Array) -> None:
-        """Look for a value of several lines."""
-        if self._first is None:
-            several = pc.fill_null(pc.match_substring(texts, "\n"), False)
-            if pc.any(several).as_py():
-                self._first = texts.filter(several)[0].as_py()
-
-    def check(self, path: str) -> None:
-        """Raise a DataError where a value has several lines, and one quote has no other."""
-        if self._num % 2 and self._first is not None:
-            shown = repr(self._first[:60])
+    def check(self) -> None:
+        """Raise a DataError where a value takes in lines that are not its own."""
+        lines = max(self._lines, self._returns) + (self._last not in (b"\n", b"\r"))
+        rows = self.num_rows + (self.file.format.names is None)
+        if not self._num or (self._num % 2 == 0 and lines <= rows):
+            return
+        value = self._torn()
+        if value is not None:
+            shown = repr(value[:60].decode(errors="replace"))
             remedy = "close or double the quote in the file, or write parquet"
-            raise DataError("a quote that is not closed takes in whole lines", file=path, value=shown, remedy=remedy)
+            problem = "a quote that is not closed takes in whole lines"
+            raise DataError(problem, file=self.file.path, value=shown, remedy=remedy)
+
+    def _torn(self) -> bytes | None:
+        """The first value of several lines that is not closed, or goes on behind its closing quote."""
+        sign = self.file.sign.encode()
+        quoted = re.compile(b"[" + re.escape(sign) + b'\r\n]"((?:[^"]++|"")*+)("?)')
+        ends, rest = (sign, b"\r", b"\n", b""), b"\n"
+        for block in chain(self.file.utf8_blocks(), [None]):
+            text, place = rest + (block or b""), 0
+            for found in quoted.finditer(text):
+                place = found.start()
+                if block is not None and found.end() == len(text):  # the next block may go on with it
+                    break
+                value, closed, place = found[1], found[2], found.end()
+                several = b"\n" in value or b"\r" in value
+                if several and not (closed and text[place : place + 1] in ends):
+                    return value
+            else:
+                place = max(place, len(text) - 1)
+            rest = text[place:]
+        return None
 
 
 def open_csv(path: str, settings: CsvFormat) -> CsvFile:
@@ -177,7 +247,7 @@ def open_csv(path: str, settings: CsvFormat) -> CsvFile:
     names = _names(path, cells, settings)
     if settings.names is None:
         try:  # as Arrow reads the header: quotes, blank lines
-            names = CsvFile(path, (), delimiter, headless, settings).batches(()).schema.names
+            names = CsvFile(path, (), delimiter, headless, settings).names_there
         except UNREADABLE as error:
             raise csv_error(error, path, settings) from error
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -216,7 +286,8 @@ def _looks_like_values(cells: Sequence[str]) -> bool:
 
 def _cells(line: str, delimiter: str) -> list[str]:
     if len(delimiter) > 1:
-        return line.split(delimiter)
+        cells = _cells(line.replace(delimiter, _INSTEAD), _INSTEAD)
+        return [cell.replace(_INSTEAD, delimiter) for cell in cells]
     try:
         return next(csv.reader([line], delimiter=delimiter), [""])
     except csv.Error:
@@ -264,10 +335,25 @@ class _Recoder:
 
 def opened(path: str) -> IO[bytes]:
     """Open a file for reading, unpacked where its name ends in .gz, .bz2, .xz or .zst."""
-    if path.endswith(".zst"):
+    if path.lower().endswith(".zip"):
+        return _only_member(path)
+    if path.lower().endswith(".zst"):
         stream: Any = pa.CompressedInputStream(pa.PythonFile(fsspec.open(path, "rb").open()), "zstd")
         return stream  # type: ignore[no-any-return]
     return fsspec.open(path, "rb", compression="infer").open()  # type: ignore[no-any-return]
+
+
+def _only_member(path: str) -> IO[bytes]:
+    try:
+        packed = zipfile.ZipFile(fsspec.open(path, "rb").open())
+    except zipfile.BadZipFile as error:
+        raise OSError(str(error)) from None
+    members = [member for member in packed.infolist() if not member.is_dir()]
+    if len(members) != 1:
+        shown = ", ".join(member.filename for member in members[:3])
+        problem = f"the zip file holds {len(members)} files, and one is read"
+        raise DataError(problem, file=path, value=shown, remedy="unpack it into a folder of its own")
+    return packed.open(members[0])
 
 
 def csv_error(error: BaseException, path: str, settings: CsvFormat) -> DataError:

@@ -160,13 +160,18 @@ def _casts(texts: pa.Array, kind: pa.DataType) -> bool:
 
 
 def typed(texts: pa.Array, kind: pa.DataType) -> pa.Array:
-    """Return texts as values of a type; empty ones are null. ArrowInvalid, with the text, where one is none."""
+    """Return texts as values of a type; empty ones are null, true and false are 1 and 0 among floats.
+
+    ArrowInvalid, with the text, where one is none.
+    """
     texts = pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
     if pa.types.is_string(kind):
         return texts
     if pa.types.is_null(kind):
         return pa.nulls(len(texts))
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+    if pa.types.is_floating(kind):
+        return _floats(pc.utf8_trim_whitespace(texts), kind)
+    if pa.types.is_integer(kind):
         return pc.utf8_trim_whitespace(texts).cast(kind)
     if pa.types.is_boolean(kind):
         return pc.utf8_lower(texts).cast(kind)
@@ -175,3 +180,11 @@ def typed(texts: pa.Array, kind: pa.DataType) -> pa.Array:
             raise pa.ArrowInvalid("no times of day")
         return pc.binary_join_element_wise("1970-01-01T", texts, "").cast(pa.timestamp("us")).cast(kind)
     return texts.cast(kind)
+
+
+def _floats(texts: pa.Array, kind: pa.DataType) -> pa.Array:
+    try:
+        return texts.cast(kind)
+    except pa.ArrowInvalid:
+        lower = pc.utf8_lower(texts)
+        return pc.if_else(pc.equal(lower, "true"), "1", pc.if_else(pc.equal(lower, "false"), "0", texts)).cast(kind)

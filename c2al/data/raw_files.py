@@ -75,6 +75,7 @@ class RawFiles:
         self.merges: set[str] = set()
         self.notes: dict[str, str] = {}
         self._as_text: set[str] = set()
+        self._closed: set[str] = set()  # text files without a stray quote
         self.types = self._types_of_texts(types or {}, only) if self.files[0].is_csv else self._unify()
 
     def read_as_text(self, column: str) -> None:
@@ -109,13 +110,10 @@ class RawFiles:
         counted = []
         for file in self.files:
             own, num_rows = [name for name in wanted if name in file.types and name not in file.partitions], 0
-            quotes = Quotes()
-            for batch in self._batches(file, own, quotes=quotes) if own else ():
+            for batch in self._batches(file, own) if own else ():
                 num_rows += batch.num_rows
                 for name in own:
                     wanted[name].update(batch.column(name))
-                    quotes.look_at(batch.column(name))
-            quotes.check(file.path)
             counted.append(replace(file, num_rows=num_rows if own else None))
         self.files = counted
         for name, texts in wanted.items():
@@ -167,13 +165,17 @@ class RawFiles:
                 yield Chunk(file.path, first_row, file.split, self._conform(batch, file, columns), file.is_csv)
                 first_row += batch.num_rows
 
-    def _batches(self, file: RawFile, columns: list[str], *, quotes: Quotes | None = None) -> Iterator[pa.RecordBatch]:
+    def _batches(self, file: RawFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
         row_group = None
         try:
             if file.csv:
+                quotes = None if file.path in self._closed else Quotes(file.csv)
                 for batch in file.csv.batches(columns, quotes=quotes):
                     for start in range(0, batch.num_rows, ROWS_PER_CHUNK):
                         yield batch.slice(start, ROWS_PER_CHUNK)
+                if quotes:
+                    quotes.check()
+                    self._closed.add(file.path)
                 return
             with _stream(file.path) as stream:
                 reader = pq.ParquetFile(stream)
@@ -213,7 +215,7 @@ class RawFiles:
         values = plain_values(values)
         if name in self._as_text:
             values = mapped_lists(values, texts_of) if pa.types.is_list(values.type) else texts_of(values)
-        return values.cast(kind)
+        return values.cast(kind, safe=name not in self.loose)
 
     def _misfit(self, name: str, values: pa.Array, file: RawFile, error: Exception) -> DataError:
         kind = self.types[name]
@@ -239,7 +241,7 @@ def _is_typed(text: pa.Scalar, kind: pa.DataType) -> bool:
 def _open(path: str, partitions: Mapping[str, str], split: str | None, settings: CsvFormat) -> RawFile:
     values = _decoded(partitions)
     of_folders = dict.fromkeys(values, pa.string())
-    if not path.endswith((".parquet", ".pq")):
+    if not path.lower().endswith((".parquet", ".pq")):
         try:
             csv = open_csv(path, settings)
         except UNREADABLE as error:

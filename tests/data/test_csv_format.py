@@ -1,11 +1,12 @@
 import gzip
+import zipfile
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from c2al.data import csv_format
-from c2al.data.csv_format import CsvFormat
+from c2al.data.csv_format import CsvFile, CsvFormat
 from c2al.data.prepare import prepare_parquet
 from c2al.data.raw_files import RawFiles
 from c2al.schema import DataError
@@ -171,3 +172,61 @@ def test_what_is_said_is_kept_where_it_is_no_default():
     said = {"nulls": ["", "NA"], "encoding": "utf-16", "names": ["a", "b"], "delimiter": "\t"}
     assert CsvFormat.of(**said).said == said
     assert CsvFormat.of(**CsvFormat.of(encoding="latin-1").said) == CsvFormat.of(encoding="latin-1")
+
+
+def lines_of(**changed: str) -> str:
+    return "".join(["y,g,x\n", *(changed.get(f"line{i}", f"{i % 2},g{i % 5},{i}") + "\n" for i in range(60))])
+
+
+@pytest.mark.parametrize("block", [64, 1 << 20])
+@pytest.mark.parametrize(
+    "torn",
+    [
+        {"line10": '0,10,"g1'},
+        {"line10": '0,"g1,10', "line20": '0,"g2,20'},
+        {"line10": '0,"g1,10', "line20": '0,"g2,20', "line25": '0,"a ""b"" c",1'},
+        {"line10": '0,10,"g1', "line20": '0,20,"g2', "line30": '0,30,"g1', "line40": '0,40,"g2'},
+        {"line59": '0,10,"g1'},
+    ],
+)
+@pytest.mark.parametrize("separator", [",", "::"])
+def test_quotes_that_are_not_closed_lose_no_row(tmp_path, monkeypatch, block, torn, separator):
+    (tmp_path / "a.csv").write_text(lines_of(**torn).replace(",", separator))
+    types = {"y": pa.float64(), "g": pa.string()}
+    raw = RawFiles(str(tmp_path / "a.csv"), csv=CsvFormat.of(delimiter=separator), types=types, only=types)
+    if block == 64:
+        monkeypatch.setattr(CsvFile, "utf8_blocks", lambda file: blocks_of(tmp_path / "a.csv", file.sign, separator))
+    for columns in (["y", "g"], ["y"]):  # the damaged column is read, or is not
+        with pytest.raises(DataError, match=r"a quote that is not closed takes in whole lines.*a\.csv"):
+            list(raw.chunks(columns))
+
+
+def blocks_of(path, sign, separator):
+    data = path.read_bytes().replace(separator.encode(), sign.encode())
+    return (data[i : i + 7] for i in range(0, len(data), 7))
+
+
+def test_values_of_several_lines_in_quotes_are_read(tmp_path, monkeypatch):
+    values = ['a\nb"c"', "\n", "d\n\ne", '5" pipe', "", "f,g\n", '"', "last\n"]
+    rows = ['x"y' if value == '5" pipe' else '"' + value.replace('"', '""') + '"' for value in values]
+    (tmp_path / "a.csv").write_text("n,v\n\n" + "".join(f"{i},{row}\n" for i, row in enumerate(rows)))
+    expected = [None if not value else 'x"y' if value == '5" pipe' else value for value in values]
+    assert read(tmp_path / "a.csv") == {"n": list(range(len(values))), "v": expected}
+    monkeypatch.setattr(CsvFile, "utf8_blocks", lambda file: blocks_of(tmp_path / "a.csv", ",", ","))
+    assert read(tmp_path / "a.csv")["v"] == expected
+
+
+def test_a_separator_of_several_characters_stays_within_quotes(tmp_path):
+    (tmp_path / "a.csv").write_text('"p::q"::x\n"a::b"::1\n"c:::d"::2\n')
+    assert read(tmp_path / "a.csv", delimiter="::") == {"p::q": ["a::b", "c:::d"], "x": [1, 2]}
+    (tmp_path / "b.csv").write_text('"a::b"::1\n"c"::2\n')
+    assert read(tmp_path / "b.csv", delimiter="::", names=["v", "x"]) == {"v": ["a::b", "c"], "x": [1, 2]}
+
+
+def test_a_zip_file_holds_one_file(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.csv.zip", "w") as packed:
+        packed.writestr("a.csv", "a,b\n1,x\n")
+    assert read(tmp_path / "a.csv.zip") == {"a": [1], "b": ["x"]}
+    with zipfile.ZipFile(tmp_path / "a.csv.zip", "a") as packed:
+        packed.writestr("b.csv", "a,b\n2,y\n")
+    assert "the zip file holds 2 files" in refused(tmp_path / "a.csv.zip")

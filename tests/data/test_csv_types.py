@@ -101,3 +101,10 @@ def test_a_text_that_is_no_value_of_the_type_is_refused():
     for text, kind in (("x", pa.float64()), ("x", pa.bool_()), ("x", pa.date32()), ("7", pa.time64("us"))):
         with pytest.raises(pa.ArrowInvalid):
             typed(pa.array([text]), kind)
+
+
+def test_true_and_false_are_one_and_zero_among_floats():
+    texts = pa.array(["true", "False", "1.5", "", None])
+    assert typed(texts, pa.float64()).to_pylist() == [1.0, 0.0, 1.5, None, None]
+    with pytest.raises(pa.ArrowInvalid, match="yes"):
+        typed(pa.array(["yes", "true"]), pa.float64())
