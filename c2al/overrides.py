@@ -35,6 +35,11 @@ COLUMNS = {  # by config: names of columns and cohorts
     "prepare": ("label", "weight", "unit", "split_by", "encoding", "delimiter"),
 }
 COLUMNS["plan"] = COLUMNS["study"] = COLUMNS["config"]
+TEXTS = {  # by config: lists of texts, each element of which is taken as typed
+    "prepare": ("nulls", "names", "exclude", "axes", "sparse", "dense"),
+    "score": ("csv.nulls", "csv.names", "keep"),
+    "discover": ("axes",),
+}
 WORD = re.compile(r"(\+{0,2}|~)([^=]*)=(.*)", re.DOTALL)
 SWEEPS = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag|extend_list)\(")
 
@@ -59,8 +64,10 @@ def _in_hydras_words(word: str, name: str, sweep: bool) -> str:
     key = ALIASES.get(name, {}).get(key, key)
     if key in literal_keys(name):
         value = _literal(value, sweep)
+    elif key in TEXTS.get(name, ()):
+        value = _texts(value, sweep)
     elif key.startswith("study.variants.") and not _parses(f"x={value}") and (elements := elements_of(value)):
-        value = f"[{','.join(each if _is_quoted(each) else quoted(each) for each in elements)}]"
+        value = _listed(elements)
     if not plus and any(key == each or key.startswith(f"{each}.") for each in OPEN) and _defines(name, key):
         plus = "++"
     return f"{plus}{key}={value}"
@@ -83,6 +90,20 @@ def _literal(value: str, sweep: bool) -> str:
     if sweep and "," in value:
         return ",".join(each if each in ("null", "") or _is_quoted(each) else quoted(each) for each in value.split(","))
     return quoted(value)
+
+
+def _texts(value: str, sweep: bool) -> str:
+    """A list of texts, or one text, for Hydra; a bare null stays null."""
+    if sweep and (SWEEPS.match(value) or re.search(r"\]\s*,\s*\[", value)):
+        return value
+    if elements := elements_of(value):
+        return _listed(elements)
+    bracket = value[:1] in ("[", "{")  # empty, or not closed: for Hydra to read or to refuse
+    return value if bracket else _literal(value, sweep)
+
+
+def _listed(elements: Sequence[str]) -> str:
+    return f"[{','.join(each if _is_quoted(each) else quoted(each) for each in elements)}]"
 
 
 def literal_value(value: str) -> str | None:

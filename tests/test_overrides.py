@@ -113,3 +113,25 @@ def test_quoting():
     assert quoted("a'b") == r"'a\'b'"
     assert quoted("a\\") == r"'a\\'"
     assert unreadable(["seed=1", "name=(("], "config") is None
+
+
+@pytest.mark.parametrize(
+    ("said", "texts"),
+    [
+        ("['',NA,null]", ["", "NA", "null"]),
+        (
+            "[NaN, NULL,true,-999.00,1_000,1e3,007,?,\\\\N]",
+            ["NaN", "NULL", "true", "-999.00", "1_000", "1e3", "007", "?", "\\\\N"],
+        ),
+        ('["a,b",a b,ä]', ["a,b", "a b", "ä"]),
+        ("[null]", ["null"]),
+        ("[]", []),
+        ("null", None),
+        ("nan", "nan"),
+    ],
+)
+def test_lists_of_texts_are_taken_as_typed(said, texts):
+    for key in ("nulls", "names", "exclude", "axes", "sparse", "dense"):
+        assert compose("prepare", ["source=parquet", "from=x", "to=y", "label=y", f"{key}={said}"])[key] == texts
+    for key in ("nulls", "names"):
+        assert compose("score", ["model=m", "data=x", "to=y", f"csv.{key}={said}"]).csv[key] == texts

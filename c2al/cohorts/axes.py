@@ -6,6 +6,7 @@ An id of -1 means that the row is in no cohort of the axis: a value that the axi
 import re
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -13,10 +14,11 @@ import pyarrow as pa
 from c2al.schema import CohortAxis, DataError, Schema
 
 OTHER, UNKNOWN = "other", "unknown"
+Values: TypeAlias = np.ndarray | pa.Array | pa.ChunkedArray
 _TAILS = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
-def category(values: np.ndarray, *, name: str, max_cohorts: int = 20) -> tuple[np.ndarray, CohortAxis]:
+def category(values: Values, *, name: str, max_cohorts: int = 20) -> tuple[np.ndarray, CohortAxis]:
     """One cohort for each value; past ``max_cohorts`` of them the rarest share "other"; nulls and NaN are "unknown".
 
     Values are named by their text (1.0 and 1 alike are "1"). Numbers, and strings that all hold one ("18-24", "56+"),
@@ -94,7 +96,7 @@ def cross(
     return np.where((a < 0) | (b < 0), -1, a * len(axis_b.cohorts) + b).astype(np.int16), axis
 
 
-def apply(axis: CohortAxis, values: np.ndarray) -> np.ndarray:
+def apply(axis: CohortAxis, values: Values) -> np.ndarray:
     """Ids of new rows by an axis made before: the same edges or names. A new category goes to "other", else to -1.
 
     Nulls go to "unknown", else to -1.
@@ -113,16 +115,19 @@ def apply(axis: CohortAxis, values: np.ndarray) -> np.ndarray:
     )
 
 
-def _distinct(values: np.ndarray, name: str) -> tuple[np.ndarray, list[str]]:
+def _distinct(values: Values, name: str) -> tuple[np.ndarray, list[str]]:
     """Codes (-1 for null) into the distinct values' texts; two values may have the same text."""
     try:
-        encoded = pa.array(np.asarray(values), from_pandas=True).dictionary_encode()
+        arrow = pa.array(values, from_pandas=True) if isinstance(values, np.ndarray) else values
+        encoded = arrow.dictionary_encode()
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
         raise DataError(
             f"a cohort axis needs values of one type: {error}", column=name, remedy="cast the column to string"
         ) from error
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.unify_dictionaries().combine_chunks()
+    if pa.types.is_null(encoded.type.value_type):  # no value at all
+        return np.full(len(encoded), -1, np.int64), []
     codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
     return codes, [_text(value) for value in encoded.dictionary.to_pylist()]
 
@@ -147,7 +152,7 @@ def _natural(text: str) -> tuple[float, bool, str]:
     return float(number[0]) if number else 0.0, below is None, text
 
 
-def _numbers(values: np.ndarray, name: str) -> np.ndarray:
+def _numbers(values: Values, name: str) -> np.ndarray:
     try:
         return np.asarray(values).astype(np.float64)  # None becomes NaN
     except (TypeError, ValueError) as error:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from c2al.data.fitting import Moments
 from c2al.data.raw_files import RawFiles
-from c2al.data.raw_values import is_float, is_number, is_time, labels_of, numbers_of
+from c2al.data.raw_values import is_float, is_number, is_time, known_values, labels_of, numbers_of
 from c2al.data.vocabulary import fnv1a64
 
 MAX_HASHES = 1 << 20  # distinct values up to which they are counted exactly
@@ -69,9 +69,9 @@ class Distinct:
 class ColumnFacts:
     """What all rows of one column say.
 
-    ``distinct`` is None for nested values. Two-element arrays count the rows of label 0 and of label 1: ``known_L``,
-    where the value is not null (of lists: not empty), ``above_L``, where a number is above 0. ``moments`` are of
-    integers.
+    ``distinct`` is None for nested values. Null is also what is encoded as null (``known_values``): empty texts, NaN.
+    Two-element arrays count the rows of label 0 and of label 1: ``known_L``, where the value is not null (of lists: not
+    empty), ``above_L``, where a number is above 0. ``moments`` are of integers.
     """
 
     def __init__(self, kind: pa.DataType) -> None:
@@ -97,7 +97,7 @@ class ColumnFacts:
 
     @property
     def num_known(self) -> int:
-        """Rows that are not null."""
+        """Rows that are not null, nor encoded as such."""
         return self.num_rows - self.num_nulls
 
     @property
@@ -125,17 +125,20 @@ class ColumnFacts:
     def update(self, values: pa.Array, label_R: np.ndarray, file: str) -> None:
         """Take in some rows of one file."""
         self.num_rows += len(values)
-        self.num_nulls += values.null_count
         self.rows_L += _by_label(label_R)
-        known = pc.is_valid(values)
         if pa.types.is_list(self.kind):
+            self.num_nulls += values.null_count
             known = pc.fill_null(pc.greater(pc.list_value_length(values), 0), False)
+        else:
+            known = known_values(values)
+            self.num_nulls += len(values) - (pc.sum(known).as_py() or 0)
         known_R = known.to_numpy(zero_copy_only=False)
         self.known_L += _by_label(label_R[known_R])
         if not self.countable:
             return
         if pa.types.is_list(self.kind):
-            self.values.update(_hashes(pc.unique(pc.drop_null(pc.list_flatten(values)))))
+            elements = pc.unique(pc.list_flatten(values))
+            self.values.update(_hashes(elements.filter(known_values(elements))))
             return
         label_R, values = label_R[known_R], values.filter(known)
         if not len(values):

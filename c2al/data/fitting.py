@@ -5,7 +5,7 @@ import pyarrow as pa
 
 from c2al.cohorts import axes
 from c2al.data.draws import uniform
-from c2al.data.raw_values import is_number, numbers_of
+from c2al.data.raw_values import numbers_of, texts_of
 from c2al.schema import CohortAxis, DenseColumn
 
 SKEWED = 2.0  # a column without negative values is log1p-transformed from this skewness on
@@ -116,7 +116,10 @@ class Moments:
 
 
 class AxisFit:
-    """Makes an axis from training rows: all of them up to ``AXIS_ROWS``, then an even subsample."""
+    """Makes an axis from training rows: all of them up to ``AXIS_ROWS``, then an even subsample.
+
+    Categories are the texts that ids are made of, with all their digits; quantiles are of numbers.
+    """
 
     def __init__(self, name: str, kind: str) -> None:
         self.name, self.kind = name, kind
@@ -126,7 +129,7 @@ class AxisFit:
 
     def update(self, values: pa.Array, rows: np.ndarray) -> None:
         """Take in some training rows, given with their numbers."""
-        self._keep(values, uniform(0, rows))
+        self._keep(values if self.kind == "quantile" else texts_of(values), uniform(0, rows))
         if sum(len(draws) for _, draws in self._kept) > AXIS_ROWS:
             self._share /= 2
             kept, self._kept = self._kept, []
@@ -142,19 +145,13 @@ class AxisFit:
         """The axis, made at the first call."""
         if self._axis is None:
             values = pa.chunked_array([values for values, _ in self._kept])
-            make = axes.quantile if self.kind == "quantile" else axes.category
-            self._axis = make(axis_values(values), name=self.name)[1]
+            if self.kind == "quantile":
+                self._axis = axes.quantile(numbers_of(values), name=self.name)[1]
+            else:
+                self._axis = axes.category(values, name=self.name)[1]
             self._kept = []
         return self._axis
 
     def encode(self, values: pa.Array) -> np.ndarray:
         """Cohort ids, int16."""
-        return axes.apply(self.axis, axis_values(values))
-
-
-def axis_values(values: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """A column as ``cohorts.axes`` takes it."""
-    exact = pa.types.is_integer(values.type) and not values.null_count
-    if is_number(values.type) and not exact:
-        return numbers_of(values)
-    return np.asarray(values.to_numpy(zero_copy_only=False) if isinstance(values, pa.Array) else values.to_numpy())
+        return axes.apply(self.axis, numbers_of(values) if self.kind == "quantile" else texts_of(values))

@@ -79,7 +79,7 @@ def find_data_files(folder: str, *, skip: str | None = None) -> FoundFiles:
             raise DataError("the file lies in the folder that is to be written", file=folder, remedy=remedy)
         return FoundFiles([DataFile(storage.unstrip_protocol(root), {}, None)])
     search.walk(root)
-    return search.result(folder, root, f"no file that ends in {', '.join(ENDINGS)}", "fix the path", by_split=True)
+    return search.result(folder, root, f"no file that ends in {', '.join(ENDINGS)}", "fix the path")
 
 
 def _own(skip: str) -> tuple[str, ...]:
@@ -102,8 +102,19 @@ class _Search:
             self.paths = [path for path in self.paths if matches(path)]
             self.left_out = [(path, reason) for path, reason in self.left_out if matches(path)]
             return
+        said = pattern[len(fixed) :].strip("/").split("/")
         for path in sorted(glob.glob(pattern) if self.local else self.storage.glob(pattern)):
-            if self.storage.isdir(path):
+            names = path[len(fixed) :].strip("/").split("/")
+            above = [f"{path[: len(path) - len('/'.join(names))]}{'/'.join(names[:i])}" for i in range(1, len(names))]
+            asked = [sign[:1] in "._" for sign in said]  # _*.parquet asks for what begins with _
+            reasons = [(folder, self._reason(folder, may)) for folder, may in zip(above, asked, strict=False)]
+            if left_out := next(((folder, reason) for folder, reason in reasons if reason), None):
+                self.left_out.append(left_out)
+            elif self.local:
+                self._visit(path, (), asked=asked[-1])
+            elif _is_hidden(names[-1]) and not asked[-1]:
+                self.left_out.append((path, HIDDEN))
+            elif self.storage.isdir(path):
                 self.walk(path)
             else:
                 self._file(path, self.storage.size(path))
@@ -125,32 +136,40 @@ class _Search:
         except OSError as error:
             raise DataError(f"the folder does not read: {error.strerror}", file=folder, remedy="fix it") from None
         for name in names:
-            path = os.path.join(folder, name)
-            real = os.path.realpath(path)
-            if real in self.own:
-                continue
-            if _is_hidden(name):
-                self.left_out.append((path, HIDDEN))
-            elif os.path.isfile(path):
-                self._file(path, os.path.getsize(path))
-            elif real in above:
-                self.left_out.append((path, LOOP))
-            elif os.path.isfile(f"{path}/schema.yaml") and os.path.isdir(f"{path}/train"):
-                self.left_out.append((path, PREPARED))
-            elif os.path.isdir(path):
-                self._walk(path, (*above, real))
-            elif os.path.islink(path):
-                remedy = "fix or remove the link"
-                raise DataError("a link leads nowhere", file=path, value=os.readlink(path), remedy=remedy)
-            else:
-                self.left_out.append((path, OTHER))
+            self._visit(os.path.join(folder, name), above)
+
+    def _visit(self, path: str, above: tuple[str, ...], *, asked: bool = False) -> None:
+        """Add a file, or all that a folder holds; ``asked``: even where its name begins with _ or a point."""
+        real = os.path.realpath(path)
+        if real in self.own:
+            return
+        if os.path.isdir(path) and real in above:
+            self.left_out.append((path, LOOP))
+        elif reason := self._reason(path, asked):
+            self.left_out.append((path, reason))
+        elif os.path.isfile(path):
+            self._file(path, os.path.getsize(path))
+        elif os.path.isdir(path):
+            self._walk(path, (*above, real))
+        elif os.path.islink(path):
+            remedy = "fix or remove the link"
+            raise DataError("a link leads nowhere", file=path, value=os.readlink(path), remedy=remedy)
+        else:
+            self.left_out.append((path, OTHER))
+
+    def _reason(self, path: str, asked: bool) -> str | None:
+        """Why nothing of this name is read; None where it is."""
+        if _is_hidden(path.rpartition("/")[2]) and not asked:
+            return HIDDEN
+        prepared = self.local and os.path.isfile(f"{path}/schema.yaml") and os.path.isdir(f"{path}/train")
+        return PREPARED if prepared else None
 
     def _file(self, path: str, size: int | None) -> None:
         if self.is_own(path):
             return
-        if not path.endswith(ENDINGS):
+        if not path.lower().endswith(ENDINGS):
             self.left_out.append((path, OTHER))
-        elif size == 0 and path.endswith(_TEXT):
+        elif size == 0 and path.lower().endswith(_TEXT):
             self.left_out.append((path, EMPTY))
         else:
             self.paths.append(path)
@@ -160,16 +179,16 @@ class _Search:
         path = os.path.realpath(path) if self.local else path
         return any(path == own or path.startswith(f"{own}/") for own in self.own)
 
-    def result(self, said: str, root: str, problem: str, remedy: str, *, by_split: bool = False) -> FoundFiles:
+    def result(self, said: str, root: str, problem: str, remedy: str) -> FoundFiles:
         """The files with what their folders say; a DataError where there is none."""
         files = []
         for path in sorted(self._once()):
             *folders, _ = path[len(root) :].strip("/").split("/")
-            split = folders[0] if by_split and folders and folders[0] in SPLITS else None
+            split = folders[0] if folders and folders[0] in SPLITS else None
             files.append(DataFile(self.storage.unstrip_protocol(path), partitions(folders), split))
         if len({file.split is None for file in files}) > 1:
             files = [DataFile(file.path, file.partitions, None) for file in files]
-        found = FoundFiles(files, self.left_out)
+        found = FoundFiles(files, list(dict.fromkeys(self.left_out)))
         if not files:
             raise DataError(f"{problem}{f' ({found.told})' if found.told else ''}", file=said, remedy=remedy)
         return found
@@ -202,5 +221,5 @@ def _is_hidden(name: str) -> bool:
 
 
 def partitions(folders: list[str]) -> dict[str, str]:
-    """The columns that ``key=value`` folders stand for."""
-    return dict(part.split("=", 1) for part in folders if "=" in part)
+    """The columns that ``key=value`` folders stand for; ``=value`` stands for none."""
+    return dict(part.split("=", 1) for part in folders if "=" in part[1:])

@@ -175,7 +175,10 @@ class Features:
 
 
 def require(column: str, raw: RawFiles) -> None:
-    """A DataError with the nearest name where there is no such column."""
+    """A DataError with the nearest name where there is no such column, or where it has no name."""
+    if column == "" and column in raw.types:
+        remedy = "give it one in the header"
+        raise DataError("a column without a name cannot be used", file=raw.folder, column="''", remedy=remedy)
     if column in raw.types:
         return
     close = get_close_matches(column, raw.types, n=1)
@@ -191,6 +194,8 @@ def _sparse_able(kind: pa.DataType) -> bool:
 
 def _role(column: str, kind: pa.DataType, facts: ColumnFacts, *, by_time: bool) -> tuple[str, str]:
     """Role and why."""
+    if not column:
+        return "ignored", _row_numbers(column, kind, facts) or "without a name: give it one in the header"
     if facts.num_known == 0:
         return "ignored", "empty"
     if pa.types.is_list(kind):

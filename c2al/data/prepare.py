@@ -76,7 +76,7 @@ def prepare_parquet(
     csv = CsvFormat.of(nulls=nulls, encoding=encoding, names=names, delimiter=delimiter)
     _check_numbers(hash_rows=hash_rows, max_vocabulary=max_vocabulary, min_count=min_count, seed=seed)
     sparse, dense, axes = _names(sparse), _names(dense), _names(axes)
-    exclude = _names(exclude) or []
+    exclude = [name for name in _names(exclude) or [] if name]  # a column without a name never is a feature
     with prepared_folder(to, overwrite=overwrite) as partial:
         raw = RawFiles(folder, skip=to, csv=csv)
         if label not in raw.types:
@@ -85,6 +85,8 @@ def prepare_parquet(
             raw.read_as_numbers(column)
         for column in set(sparse or ()) & raw.loose:
             raw.read_as_text(column)
+        if unit in raw.loose - raw.merges - set(dense or ()):
+            raw.read_as_text(unit)
         special = {"label": label, "weight": weight, "unit": unit, "split": split_by}
         named = {role: column for role, column in special.items() if column is not None}
         for column in (*named.values(), *exclude):
@@ -102,9 +104,11 @@ def prepare_parquet(
         plan = infer(
             raw, special=named, sparse=sparse, dense=dense, axes=axes, exclude=exclude, by_time=by_time, facts=facts
         )
-        for feature in plan.sparse:
-            if feature.column in raw.loose - raw.merges:
-                raw.read_as_text(feature.column)
+        as_ids = {feature.column for feature in plan.sparse}
+        if not raw.files[0].is_csv:
+            as_ids |= {axis.column for axis, kind in plan.axes if kind == "category"}
+        for column in as_ids & (raw.loose - raw.merges) - {feature.column for feature in plan.dense}:
+            raw.read_as_text(column)
         splitter = make_splitter(raw, split_by, seed, split=split, facts=facts)
         maker = Preparation(plan, raw, splitter, label=label, weight=weight, unit=unit, split_by=split_by)
         maker.counted = facts[label].num_rows
@@ -202,8 +206,8 @@ class Preparation:
             vocabulary.count(feature_texts(train, feature, file)[0])
         for feature, scale in zip(self.plan.dense, self.scales, strict=True):
             scale.update(numbers_of(train.column(feature.column)))
-        for (feature, _), axis in zip(self.plan.axes, self.axes, strict=True):
-            axis.update(train.column(feature.column).combine_chunks(), rows)
+        for (feature, kind), axis in zip(self.plan.axes, self.axes, strict=True):
+            axis.update(_axis_values(train, feature, kind, file), rows)
 
     def tables(self, progress: Progress | None) -> Iterator[tuple[str, pa.Table]]:
         """The third pass: (split, rows)."""
@@ -227,8 +231,8 @@ class Preparation:
             out[feature.name] = ids
         for feature, scale in zip(self.plan.dense, self.scales, strict=True):
             out[feature.name] = pa.array(scale.encode(numbers_of(raw.column(feature.column))))
-        for (feature, _), axis in zip(self.plan.axes, self.axes, strict=True):
-            out[axis.axis.column] = pa.array(axis.encode(raw.column(feature.column).combine_chunks()))
+        for (feature, kind), axis in zip(self.plan.axes, self.axes, strict=True):
+            out[axis.axis.column] = pa.array(axis.encode(_axis_values(raw, feature, kind, chunk.file)))
         if self.unit and self.unit_name:
             out[self.unit_name] = pa.array(unit_ids(feature_texts(raw, Feature(self.unit, self.unit), chunk.file)[0]))
         if self.weight:
@@ -287,6 +291,13 @@ class Preparation:
         if twice:
             remedy = "rename the column in the files, or name each column in one role"
             raise DataError("two prepared columns would have one name", column=twice, remedy=remedy)
+
+
+def _axis_values(table: pa.Table, feature: Feature, kind: str, file: str) -> pa.Array:
+    """What an axis is made of: numbers for quantiles, else texts."""
+    if kind == "quantile":
+        return table.column(feature.column).combine_chunks()
+    return feature_texts(table, feature, file)[0]
 
 
 def _count(raw: RawFiles, label: str, *, without: set[str], progress: Progress | None) -> dict[str, ColumnFacts]:

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pat
 
+from c2al.data.csv_types import typed
 from c2al.data.raw_values import is_float, is_number, is_time, texts_of
 from c2al.schema import DataError
 
@@ -43,13 +44,18 @@ def like_trained(values: pa.Array, said: str | None, part: str = "") -> pa.Array
     if part:
         if not (is_time(kind) or is_number(kind) or pat.is_string(kind)):
             raise DataError("no times", value=str(kind), remedy="give timestamps, or seconds since 1970")
-        return _times(values, trained) if pat.is_string(kind) else values
+        return _times(values, trained) if pat.is_string(kind) else _in_zone(values, trained)
     if trained is None or kind == trained:
         return values
     if pat.is_boolean(trained):
         return _booleans(values)
     if pat.is_string(kind) and is_number(trained):
         return _numbers(values, trained)
+    if pat.is_string(kind) and is_time(trained):
+        try:
+            return typed(values, trained)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            return values
     return values
 
 
@@ -87,17 +93,24 @@ def _times(texts: pa.Array, trained: pa.DataType | None) -> pa.Array:
     if trained is not None and pat.is_time(trained):
         texts = pc.binary_join_element_wise("1970-01-01T", texts, "")
     kind = trained if trained is not None and pat.is_timestamp(trained) else pa.timestamp("us")
-    try:
-        return texts.cast(kind)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        pass
-    zone = kind.tz
-    try:
-        moments = texts.cast(pa.timestamp("us", "UTC"))
-        return moments.cast(pa.timestamp("us", zone or "UTC"))
-    except pa.ArrowInvalid as error:
-        remedy = f"give texts such as 2024-05-01T17:30:00{'Z' if zone else ''}, or seconds since 1970"
-        raise DataError("a text that is no time", value=_told(error), remedy=remedy) from None
+    zone, units = kind.tz, (kind.unit, "us", "ns")
+    for wanted in (*(pa.timestamp(unit, zone) for unit in units), pa.timestamp("ns", "UTC"), pa.timestamp("us", "UTC")):
+        try:
+            moments = texts.cast(wanted)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            said = error
+        else:
+            return moments.cast(pa.timestamp(wanted.unit, zone)) if zone else moments
+    remedy = f"give texts such as 2024-05-01T17:30:00{'Z' if zone else ''}, or seconds since 1970"
+    raise DataError("a text that is no time", value=_told(said), remedy=remedy)
+
+
+def _in_zone(values: pa.Array, trained: pa.DataType | None) -> pa.Array:
+    """Points in time by the clocks of the zone of training, where both have one."""
+    kind = values.type
+    if trained is None or not (pat.is_timestamp(kind) and pat.is_timestamp(trained) and kind.tz and trained.tz):
+        return values
+    return values if kind.tz == trained.tz else values.cast(pa.timestamp(kind.unit, trained.tz))
 
 
 def _told(error: Exception) -> str:

@@ -10,6 +10,8 @@ from c2al.data.chunks import Chunk
 from c2al.data.csv_types import typed
 from c2al.schema import DataError
 
+PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+
 
 @dataclass(frozen=True)
 class Feature:
@@ -43,9 +45,10 @@ def is_float(kind: pa.DataType) -> bool:
 
 
 def numbers_of(values: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """Float64, NaN for null."""
+    """Float64, NaN for null; durations in seconds."""
     if pa.types.is_duration(values.type):
-        values = pc.cast(values, pa.int64())
+        counts = pc.cast(pc.cast(values, pa.int64()), pa.float64(), safe=False)
+        return np.asarray(counts.to_numpy(zero_copy_only=False)) / PER_SECOND[values.type.unit]
     return np.asarray(pc.cast(values, pa.float64(), safe=False).to_numpy(zero_copy_only=False))
 
 
@@ -64,6 +67,8 @@ def texts_of(values: pa.Array) -> pa.Array:
     try:
         texts = values.cast(pa.string())
     except pa.ArrowInvalid:
+        if not pa.types.is_binary(values.type):
+            raise
         raise DataError("bytes that are not UTF-8", remedy="decode the column, or leave it out") from None
     except pa.ArrowNotImplementedError:
         remedy = "convert the column to texts or integers, or leave it out"
@@ -91,9 +96,28 @@ def feature_texts(table: pa.Table, feature: Feature, file: str) -> tuple[pa.Arra
     except DataError as error:
         value = error.where["value"]
         raise DataError(error.problem, file=file, column=feature.column, value=value, remedy=error.remedy) from None
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise unreadable_values(error, file, feature.column) from None
     there = pc.is_valid(texts)
     rows = pc.list_parent_indices(values).filter(there).to_numpy(zero_copy_only=False)
     return texts.filter(there), np.bincount(rows, minlength=len(values))
+
+
+def unreadable_values(error: Exception, file: str, column: str) -> DataError:
+    """The DataError for values that Arrow makes nothing of: a time zone that there is not, times beyond all bounds."""
+    said = str(error).strip().split("\n")[0]
+    remedy = "fix the values or their type in the file, or leave the column out"
+    return DataError(f"values that nothing can be made of: {said}", file=file, column=column, remedy=remedy)
+
+
+def known_values(values: pa.Array) -> pa.Array:
+    """Which values are neither null nor encoded as null: empty texts, NaN, infinities."""
+    known = pc.is_valid(values)
+    if pa.types.is_floating(values.type):
+        known = pc.is_finite(values)
+    elif pa.types.is_string(values.type) or pa.types.is_binary(values.type):
+        known = pc.greater(pc.binary_length(values), 0)
+    return pc.fill_null(known, False)
 
 
 def part_of(values: pa.Array, part: str) -> pa.Array:

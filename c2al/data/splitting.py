@@ -1,5 +1,6 @@
 """Which rows train, validate and test: by folder, by a column that says so, by time, or at random."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,7 +17,7 @@ from c2al.data.column_facts import ColumnFacts, count_columns, moment_of
 from c2al.data.draws import uniform as uniform
 from c2al.data.inference import is_epoch, require
 from c2al.data.raw_files import RawFiles
-from c2al.data.raw_values import is_number, is_time
+from c2al.data.raw_values import is_number, is_time, known_values, unreadable_values
 from c2al.schema import SPLITS, DataError
 
 SHARES = (0.8, 0.9)  # train up to the first, validation up to the second
@@ -140,28 +141,40 @@ def _by_name(chunk: Chunk, column: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Timeline:
-    """A column as numbers that sort alike: microseconds since 1970 where it holds dates or times, else its numbers."""
+    """A column as numbers that sort alike: microseconds since 1970 where it holds dates or times, else its numbers.
+
+    Integers stay integers, with every digit.
+    """
 
     column: str
-    form: str  # time, text (a date as text or integer), s or ms (since 1970), number
+    form: str  # time, text (a date as text or integer), s or ms (since 1970), whole, number
     has_hours: bool  # more than the day is known
 
     @property
     def is_dated(self) -> bool:
         """Whether its numbers are microseconds since 1970."""
-        return self.form != "number"
+        return self.form not in ("whole", "number")
 
     def ticks(self, chunk: Chunk) -> np.ndarray:
-        """The numbers of a chunk's rows; a DataError at a null."""
+        """The numbers of a chunk's rows; a DataError at a null, an empty text or NaN."""
         values = chunk.table.column(self.column).combine_chunks()
-        if values.null_count:
-            row = int(np.flatnonzero(pc.is_null(values).to_numpy(zero_copy_only=False))[0]) + chunk.first_row
+        lacks = pc.is_nan(values) if pa.types.is_floating(values.type) else pc.invert(known_values(values))
+        lacks = pc.fill_null(lacks, True)
+        if pc.any(lacks).as_py():
+            row = int(np.flatnonzero(lacks.to_numpy(zero_copy_only=False))[0]) + chunk.first_row
+            shown = {"nan": "NaN", "": "empty"}.get(str(values[row - chunk.first_row].as_py()), "null")
             raise DataError(
-                f"the time to split by is null in row {row}",
+                f"the time to split by is {shown} in row {row}",
                 file=chunk.file,
                 column=self.column,
                 remedy="drop those rows, or split by another column",
             )
+        try:
+            return self._ticks(values)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise unreadable_values(error, chunk.file, self.column) from None
+
+    def _ticks(self, values: pa.Array) -> np.ndarray:
         if self.form == "text":
             encoded = values.dictionary_encode()
             moments = [moment_of(text) for text in encoded.dictionary.cast(pa.string()).to_pylist()]
@@ -171,15 +184,20 @@ class Timeline:
             return _ticks_of_times(values)
         if self.form in ("s", "ms"):
             return values.cast(pa.int64()).to_numpy() * (1_000_000 if self.form == "s" else 1_000)
-        if pa.types.is_duration(values.type):
-            values = values.cast(pa.int64())
+        if pa.types.is_duration(values.type) or self.form == "whole":
+            values = values if pa.types.is_uint64(values.type) else values.cast(pa.int64())
+        if self.form == "whole":
+            return np.asarray(values.to_numpy(zero_copy_only=False))
         return np.asarray(values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
 
     def told(self, tick: float) -> str:
         """A number of the line as a person writes it."""
         if not self.is_dated:
-            return f"{tick:g}"
-        moment = datetime(1970, 1, 1) + timedelta(microseconds=int(tick))
+            return str(int(tick)) if self.form == "whole" else f"{tick:g}"
+        try:
+            moment = datetime(1970, 1, 1) + timedelta(microseconds=int(tick))
+        except OverflowError:  # beyond the year 9999, or before the year 1
+            return str(np.datetime64(int(tick), "us"))
         return str(moment.date() if int(tick) % DAY == 0 else moment)
 
 
@@ -191,7 +209,9 @@ def _timeline(column: str, kind: pa.DataType, facts: ColumnFacts) -> Timeline | 
         return Timeline(column, "text", facts.has_hours)
     if is_epoch(column, facts):
         return Timeline(column, facts.epoch or "s", True)
-    if is_number(kind) or (pa.types.is_string(kind) and facts.num_known and facts.is_whole_text):
+    if pa.types.is_integer(kind) or (pa.types.is_string(kind) and facts.num_known and facts.is_whole_text):
+        return Timeline(column, "whole", False)
+    if is_number(kind):
         return Timeline(column, "number", False)
     if pa.types.is_string(kind):
         return None
@@ -314,6 +334,10 @@ def _bound(line: Timeline, name: str, said: Any) -> tuple[float, float]:
     """Where a value of a range begins and where it ends; a date ends with its day, a month with its month."""
     if not line.is_dated:
         try:
+            if line.form == "whole" and re.fullmatch(r"-?[0-9]+", str(said).strip()):
+                return int(said), int(said) + 1
+            if np.isnan(float(said)):
+                raise ValueError
             return float(said), float(np.nextafter(float(said), np.inf))
         except (TypeError, ValueError):
             remedy = f"{line.column} holds numbers: give numbers"
@@ -329,7 +353,7 @@ def _bound(line: Timeline, name: str, said: Any) -> tuple[float, float]:
     start = _microseconds(moment)
     digits = sum(sign.isdigit() for sign in text)
     if digits == 6:
-        return start, _microseconds((moment + timedelta(days=31)).replace(day=1))
+        return start, int((np.datetime64(moment, "M") + 1).astype("datetime64[us]").astype(np.int64))
     if digits == 8:
         return start, start + DAY
     return start, start + (DAY // 24 if len(text) == digits == 10 else 1)

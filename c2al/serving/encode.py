@@ -134,7 +134,7 @@ class Encoder:
         try:
             plain = plain_values(distinct.dictionary)
             texts = texts_of(part_of(like_trained(plain, column.raw_type, column.part), column.part))
-        except (DataError, pa.ArrowNotImplementedError) as error:
+        except (DataError, pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise rows.fault_of(column.raw, error, values.type) from None
         ids = hashed_ids(texts, column.num_rows) if column.hashed else self._lookups[column.name](texts)
         null = texts.is_null().to_numpy(zero_copy_only=False)

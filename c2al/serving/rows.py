@@ -13,7 +13,8 @@ from c2al.data.columns import Column, pick, stored_columns
 from c2al.data.csv_format import CsvFormat
 from c2al.data.inference import require
 from c2al.data.raw_files import RawFiles
-from c2al.data.raw_values import labels_of, texts_of, weights_of
+from c2al.data.raw_types import like_trained
+from c2al.data.raw_values import Feature, feature_texts, labels_of, weights_of
 from c2al.data.row_groups import OpenFiles, SplitFiles
 from c2al.data.vocabulary import unit_ids
 from c2al.schema import SPLITS, DataError, Schema
@@ -104,13 +105,14 @@ class RawRows:
     ) -> None:
         said = schema.csv | {key: value for key, value in (csv or {}).items() if value is not None}
         unit = (schema.unit or "").removeprefix("unit_")
-        known = dict.fromkeys((schema.label, schema.weight or schema.label, unit), pa.string())
+        known = dict.fromkeys((schema.label, schema.weight or schema.label), pa.string())
         for column in (*encoder.single, *encoder.bags):  # texts, which the encoder takes as what they were in training
             known[column.raw] = pa.string() if column.vocabulary or column.hashed else pa.int64()
-        known |= {column.name: pa.float64() for column in encoder.dense}
+        numbers = {column.name: pa.float64() for column in encoder.dense}
+        known |= numbers
         types = {name: kind for name, kind in known.items() if name not in keep or name in encoder.columns}
         settings = replace(CsvFormat.of(**said), may_lack=schema.label)
-        self._raw = RawFiles(data, csv=settings, types=types, only={*known, *keep})
+        self._raw = RawFiles(data, csv=settings, types=types, only={*known, *keep, unit})
         self.left_out = self._raw.left_out
         if split is not None:
             self._raw.files = [file for file in self._raw.files if file.split == split]
@@ -118,6 +120,9 @@ class RawRows:
             remedy = "leave out split=…, or name the folders by split"
             raise DataError("no files of that split", file=data, value=split, remedy=remedy)
         types = self._raw.types
+        as_ids = {*encoder.columns, *keep, unit} - {*numbers, schema.label, schema.weight}
+        for name in as_ids & (self._raw.loose - self._raw.merges):
+            self._raw.read_as_text(name)
         if not set(encoder.columns) & set(types):
             self._raw.check_header()
         for name in keep:
@@ -129,7 +134,9 @@ class RawRows:
                 encoder.check_columns([other for other in types if other != name], files[0])
         self._label = schema.label if schema.label in types else None
         self.weight = schema.weight if self._label and schema.weight in types else None
-        self._unit = unit if unit in types else None
+        self._unit = unit if schema.unit and unit in types else None
+        trained = {column.raw: column.raw_type for column in schema.sparse}
+        self._unit_type = trained.get(unit)
 
     @property
     def num_rows(self) -> int | None:
@@ -152,5 +159,7 @@ class RawRows:
         if self.weight:
             found["weight"] = weights_of(part, self.weight)
         if self._unit:
-            found["unit"] = unit_ids(texts_of(part.table.column(self._unit).combine_chunks()))
+            units = like_trained(part.table.column(self._unit).combine_chunks(), self._unit_type)
+            texts, _ = feature_texts(pa.table({self._unit: units}), Feature(self._unit, self._unit), part.file)
+            found["unit"] = unit_ids(texts)
         return found | {name: part.table.column(name) for name in self._keep}

@@ -1,5 +1,6 @@
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from c2al.cohorts.axes import apply, category, cross, quantile
@@ -146,3 +147,9 @@ def test_cross_refuses_more_cohorts_than_the_ids_hold():
     many = CohortAxis("a", tuple(map(str, range(200))))
     with pytest.raises(DataError, match="int16"):
         cross(np.zeros(1), many, np.zeros(1), CohortAxis("b", many.cohorts))
+
+
+def test_a_column_without_a_value_has_one_cohort():
+    for values in (pa.nulls(3), pa.nulls(3, pa.string()), np.array([None, None, None])):
+        ids, axis = category(values, name="x")
+        assert (axis.cohorts, ids.tolist()) == (("unknown",), [0, 0, 0])

@@ -44,13 +44,13 @@ def facts_of(values: pa.Array, label=None, parts: int = 4) -> ColumnFacts:
 )
 def test_values_of_any_type_are_counted(values):
     facts = facts_of(values)
-    known = [value for value in values if value.is_valid]
-    assert (facts.num_rows, facts.num_nulls) == (1_000, values.null_count)
+    known = [value for value in values if value.is_valid and value.as_py() != b"" and str(value) != "nan"]
+    assert (facts.num_rows, facts.num_nulls) == (1_000, 1_000 - len(known))
     if facts.countable:
         seen = {"0.0" if str(value) == "-0.0" else str(value) for value in known}
         assert facts.distinct == len(seen)
         assert facts.values.exact
-    assert facts.known_L.tolist() == [1_000 - values.null_count, 0]
+    assert facts.known_L.tolist() == [len(known), 0]
 
 
 def test_elements_of_lists_are_counted_and_empty_lists_are_not_there():
@@ -128,3 +128,11 @@ def test_seconds_since_1970_with_a_few_zeros_are_still_times():
     assert facts_of(pa.array(seconds)).epoch == "s"
     assert facts_of(pa.array(seconds * 1_000)).epoch == "ms"
     assert facts_of(pa.array(np.arange(1_000))).epoch is None
+
+
+def test_what_is_encoded_as_null_is_counted_as_null():
+    label = np.array([0, 1, 0, 1], np.int8)
+    for values in (["", "a", "", "b"], [float("nan"), 1.0, float("inf"), 2.0]):
+        facts = facts_of(pa.array(values), label)
+        assert (facts.num_nulls, facts.known_L.tolist(), facts.distinct) == (2, [0, 2], 2)
+    assert facts_of(pa.array([["", "a"]] * 4), label).distinct == 1

@@ -132,3 +132,30 @@ def test_rows_with_extreme_values_are_prepared_without_a_warning(tmp_path, value
         assert np.isfinite(table["x"].to_numpy()).all()
     [line] = [found for found in schema.notes["found"] if found["column"] == "x"]
     assert ("clipped" in line["note"]) == (1e30 < abs(value) < float("inf"))
+
+
+BIG = 900_000_000_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("values", "cohorts"),
+    [
+        (pa.array([BIG + 1, BIG + 2, None]), (str(BIG + 1), str(BIG + 2), "unknown")),
+        (pa.array([10**30, 10**30 + 1], pa.decimal128(38, 0)), (str(10**30), str(10**30 + 1))),
+        (pa.array([b"g0", b"g1"]), ("g0", "g1")),
+        (pa.array([0.1, 1.5, 2.0], pa.float32()), ("0.1", "1.5", "2")),
+        (pa.array([10, 9, None, -1]), ("-1", "9", "10", "unknown")),
+        (pa.array([10.0, 9.5, float("nan")]), ("9.5", "10", "unknown")),
+        (pa.array([True, False, False, None]), ("false", "true", "unknown")),
+        (pa.array([" b", "a", "a", ""]), ("a", "b", "unknown")),
+        (pa.nulls(3, pa.string()), ("unknown",)),
+        (pa.nulls(3, pa.int64()), ("unknown",)),
+    ],
+)
+def test_cohorts_are_named_by_all_digits_of_their_values(values, cohorts):
+    fit = AxisFit("x", "category")
+    for row in range(len(values)):  # a chunk may have nulls, or none
+        fit.update(values.slice(row, 1), np.array([row]))
+    assert fit.axis.cohorts == cohorts
+    ids = np.concatenate([fit.encode(values.slice(row, 1)) for row in range(len(values))])
+    assert set(ids) == set(range(len(cohorts)))

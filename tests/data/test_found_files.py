@@ -142,3 +142,41 @@ def test_rows_behind_a_link_are_prepared(tmp_path, pattern):
     day = next(column for column in schema.notes["found"] if column["column"] == "day")
     assert (day["role"], day["distinct"]) == ("sparse", 2)
     assert ("left_out" in schema.notes) == (pattern == "rows")
+
+
+@pytest.mark.parametrize("pattern", ["rows", "rows/*", "rows/**", "rows/*/*.parquet", "rows/*/*/*.parquet"])
+def test_a_pattern_leaves_out_what_a_folder_does(tmp_path, pattern):
+    for name in ("day=1/a", "day=1/b/a", "_temporary/b", "_temporary/0/b", "day=1/_old", ".hidden/c", "x/_y/z"):
+        write(tmp_path / f"rows/{name}.parquet")
+    for place in ("prepared", "day=1/prepared"):
+        write(tmp_path / f"rows/{place}/train/part-0.parquet")
+        (tmp_path / f"rows/{place}/schema.yaml").write_text("x")
+    found = find_data_files(str(tmp_path / pattern))
+    assert set(names(found, tmp_path)) <= {"rows/day=1/a.parquet", "rows/day=1/b/a.parquet"}
+    assert names(find_data_files(str(tmp_path / "rows/_temp*/*.parquet")), tmp_path) == ["rows/_temporary/b.parquet"]
+
+
+def test_a_link_that_leads_nowhere_is_an_error_for_a_pattern_too(tmp_path):
+    write(tmp_path / "a.csv")
+    (tmp_path / "b.csv").symlink_to("/nonexistent")
+    with pytest.raises(DataError, match=r"a link leads nowhere.*b\.csv"):
+        find_data_files(str(tmp_path / "*.csv"))
+
+
+@pytest.mark.parametrize("pattern", ["", "*", "**", "*/*.parquet", "[tv]*"])
+def test_folders_named_by_split_are_splits_for_a_pattern_too(tmp_path, pattern):
+    for split in ("train", "validation", "test"):
+        write(tmp_path / split / "a.parquet")
+    found = find_data_files(f"{tmp_path}/{pattern}")
+    assert [file.split for file in found.files] == ["test", "train", "validation"]
+
+
+def test_endings_may_be_in_capitals(tmp_path):
+    pq.write_table(TABLE, tmp_path / "A.PARQUET")
+    for place in (tmp_path, tmp_path / "A.PARQUET"):
+        assert RawFiles(str(place)).num_rows == 2
+
+
+def test_a_folder_without_a_key_is_no_column(tmp_path):
+    write(tmp_path / "=v/k=1/a.parquet")
+    assert find_data_files(str(tmp_path)).files[0].partitions == {"k": "1"}

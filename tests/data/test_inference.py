@@ -178,7 +178,6 @@ def test_a_constant_and_an_empty_column_are_so_in_all_rows(tmp_path):
         ("Unnamed: 0", RNG.permutation(NUM)),
         ("Unnamed: 0", np.tile(np.arange(NUM // 3), 3)),
         ("Unnamed: 0.1", np.arange(NUM).astype(float)),
-        ("", np.arange(NUM)),
         ("anything", np.arange(NUM)),
         ("age", np.arange(NUM) + 1),
         ("count", np.arange(NUM) + 10.0),
@@ -255,3 +254,12 @@ def test_a_date_as_text_is_no_feature_where_the_split_is_by_time(tmp_path, value
     assert found["dt"] == ("split", "not a feature: it orders the split")
     assert found["t"] == ("ignored", "a date: it orders the split")
     assert "t" in [feature.name for feature in planned_rows(tmp_path, rows).sparse], "of a random split it is one"
+
+
+@pytest.mark.parametrize("values", [[f"u{i % 9}" for i in range(NUM)], [i % 7 for i in range(NUM)]])
+def test_a_column_without_a_name_is_left_out_and_refused_where_it_is_named(tmp_path, values):
+    rows = pa.table({"y": RNG.integers(0, 2, NUM), "x": ["a", "b", "c"] * (NUM // 3), "": values})
+    [found] = [line for line in planned_rows(tmp_path, rows).found if not line.column]
+    assert found.role == "ignored"
+    with pytest.raises(DataError, match="a column without a name"):
+        planned_rows(tmp_path, rows, sparse=["x", ""])

@@ -195,3 +195,13 @@ def test_text_that_is_not_utf8_is_one_error(tmp_path):
     with pytest.raises(DataError, match="UTF") as error:
         table_of(RawFiles(str(path)))
     assert error.value.where["file"].endswith("a.parquet")
+
+
+def test_long_integers_beside_doubles_are_read_as_numbers_or_as_texts(tmp_path):
+    big = 2**60 + 1
+    pq.write_table(pa.table({"x": [big]}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"x": [1.0]}), tmp_path / "b.parquet")
+    raw = RawFiles(str(tmp_path))
+    assert table_of(raw)["x"].to_pylist() == [float(big), 1.0]
+    raw.read_as_text("x")
+    assert table_of(raw)["x"].to_pylist() == [str(big), "1"]

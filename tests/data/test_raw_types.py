@@ -41,6 +41,8 @@ def test_a_decimal_is_found_and_strange_words_are_nothing():
         ("bool", pa.array(["True", "false", "x"]), ["true", "false", "x"]),
         ("bool", pa.array([1, 0, 2, None]), ["true", "false", "2", None]),
         ("string", pa.array([7, 8]), ["7", "8"]),
+        ("timestamp[s]", pa.array(["2024-05-01T17:30:00", None]), ["2024-05-01 17:30:00", None]),
+        ("timestamp[s]", pa.array(["x"]), ["x"]),
         ("string", pa.array(["007"]), ["007"]),
         ("int64", pa.array([7.0, None]), ["7", None]),
         (None, pa.array(["007"]), ["007"]),
@@ -85,3 +87,18 @@ def test_a_text_that_is_no_time_is_named(text):
 def test_booleans_are_no_times():
     with pytest.raises(DataError, match="bool"):
         like_trained(pa.array([True]), "timestamp[us]", "hour")
+
+
+def test_clocks_are_those_of_the_zone_of_training():
+    moments = pa.array([1_714_500_000], pa.timestamp("s", "UTC"))
+    for trained in ("timestamp[s, tz=America/New_York]", "timestamp[ns, tz=America/New_York]"):
+        assert part_of(like_trained(moments, trained, "hour"), "hour").to_pylist() == [14]
+    for trained in ("timestamp[s, tz=UTC]", "timestamp[s]", None):
+        assert part_of(like_trained(moments, trained, "hour"), "hour").to_pylist() == [18]
+
+
+@pytest.mark.parametrize("fraction", ["", ".1", ".123", ".123456", ".123456789"])
+@pytest.mark.parametrize("trained", ["timestamp[s]", "timestamp[ms]", "date32[day]", "timestamp[s, tz=UTC]"])
+def test_times_may_have_more_digits_than_in_training(trained, fraction):
+    texts = pa.array([f"2024-05-01T17:30:00{fraction}{'Z' if 'tz' in trained else ''}"])
+    assert part_of(like_trained(texts, trained, "hour"), "hour").to_pylist() == [17]

@@ -5,7 +5,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from c2al.data.raw_values import Feature, feature_texts, numbers_of, texts_of
+from c2al.data.raw_values import Feature, feature_texts, known_values, numbers_of, texts_of
 from c2al.schema import DataError
 
 
@@ -69,10 +69,36 @@ def test_hour_and_weekday(unit):
         pa.array([1, None, 3], pa.int8()),
         pa.array([1.0, None, 3.0], pa.float32()),
         pa.array([1, None, 3], pa.uint64()),
-        pa.array([1, None, 3], pa.duration("ms")),
+        pa.array([1, None, 3], pa.duration("s")),
         pa.array([decimal.Decimal(1), None, decimal.Decimal(3)]),
         pa.chunked_array([[1, None], [3]]),
     ],
 )
 def test_numbers(values):
     np.testing.assert_array_equal(numbers_of(values), [1.0, np.nan, 3.0])
+
+
+def test_durations_are_seconds_whatever_their_unit():
+    seconds = pa.array([1, None, 90], pa.duration("s"))
+    for unit in ("s", "ms", "us", "ns"):
+        np.testing.assert_array_equal(numbers_of(seconds.cast(pa.duration(unit))), [1.0, np.nan, 90.0])
+
+
+@pytest.mark.parametrize(
+    ("values", "part"),
+    [
+        (pa.array([0], pa.timestamp("s", "Foo/Bar")), "hour"),
+        (pa.array([0], pa.timestamp("s", "Foo/Bar")), ""),
+        (pa.array([2**64 - 1], pa.uint64()), "hour"),
+    ],
+)
+def test_times_that_there_are_not_name_the_file_and_column(values, part):
+    with pytest.raises(DataError, match=r"nothing can be made of.*\(file f, column t\)"):
+        feature_texts(pa.table({"t": values}), Feature("t_hour", "t", part), "f")
+
+
+def test_what_is_encoded_as_null_is_not_known():
+    values = pa.array(["", "a", None]), pa.array([b"", b"a", None]), pa.array([float("nan"), 1.0, None])
+    for each in values:
+        assert known_values(each).to_pylist() == [False, True, False]
+    assert known_values(pa.array([0, None])).to_pylist() == [True, False]

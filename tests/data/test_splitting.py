@@ -204,3 +204,44 @@ def test_the_column_that_ranges_speak_of(tmp_path):
     assert columns_of(tmp_path / "dt=2026-11-01", day=DAYS) == "day"
     raw = RawFiles(str(tmp_path))
     assert time_column(raw, count_columns(raw, None)) == "dt", "the folders' date comes first"
+
+
+@pytest.mark.parametrize("value", [float("nan"), None])
+@pytest.mark.parametrize("split", [None, {"train": [0, 40], "validation": [41, 45], "test": [46, 60]}])
+def test_a_time_that_is_no_number_is_an_error(tmp_path, value, split):
+    with pytest.raises(DataError, match=r"the time to split by is (NaN|null) in row 7.*column t"):
+        split_of(tmp_path, pa.table({"t": [float(i) if i != 7 else value for i in range(60)]}), "t", split=split)
+
+
+def test_a_date_that_is_an_empty_text_is_an_error(tmp_path):
+    days = [f"2024-01-{i % 9 + 1:02}" if i != 7 else "" for i in range(60)]
+    with pytest.raises(DataError, match=r"the time to split by is empty in row 7"):
+        split_of(tmp_path, pa.table({"t": days}), "t")
+
+
+@pytest.mark.parametrize("kind", [pa.int64(), pa.uint64()])
+def test_long_integers_are_split_with_every_digit(tmp_path, kind):
+    big = 2**60 if kind == pa.int64() else 2**64 - 61
+    table = pa.table({"t": pa.array([big + i for i in range(60)], kind)})
+    ranges = {"train": [big, big + 39], "validation": [big + 40, big + 49], "test": [big + 50, big + 59]}
+    assert np.bincount(split_of(tmp_path, table, "t", split=ranges)).tolist() == [40, 10, 10]
+    assert np.bincount(split_of(tmp_path, table, "t")).tolist() == [48, 6, 6]
+
+
+def test_a_bound_that_is_no_number_is_named(tmp_path):
+    with pytest.raises(DataError, match="train in split= is no number"):
+        split_of(tmp_path, pa.table({"t": range(60)}), "t", split={"train": ["nan", 4], "validation": 5, "test": 6})
+
+
+def test_times_beyond_the_year_9999_are_split(tmp_path):
+    seconds = [1_714_500_000_000 + i * 86_400_000 for i in range(60)]
+    split = split_of(tmp_path, pa.table({"t": pa.array(seconds, pa.timestamp("s"))}), "t")
+    assert np.bincount(split).tolist() == [48, 6, 6]
+    days = [datetime.date(2024, 1 + i // 10, 1) for i in range(60)]
+    ranges = {"train": "2024-01", "validation": "2024-02", "test": ["2024-03", "9999-12"]}
+    assert np.bincount(split_of(tmp_path, pa.table({"t": days}), "t", split=ranges)).tolist() == [10, 10, 40]
+
+
+def test_an_unknown_zone_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"Foo/Bar.*column t"):
+        split_of(tmp_path, pa.table({"t": pa.array(range(60), pa.timestamp("s", "Foo/Bar"))}), "t")

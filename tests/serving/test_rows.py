@@ -106,3 +106,59 @@ def test_a_column_that_is_missing_from_all_or_some_files_is_named(folder, schema
     with pytest.raises(DataError, match=r"b\.parquet, column heat"):
         raw_source(folder, schema, folder)
     assert raw_source(folder, schema, folder, missing="default").num_rows == 2 * NUM
+
+
+def compared(folder: str, schema: Schema, tables: dict[str, pa.Table], *columns: str) -> None:
+    """The rows of training are scored with the ids and units of training, in any order."""
+    make = encoder(schema, f"{folder}_prepared", unknown="error")
+    pieces = list(RawRows(folder, None, schema=schema, encoder=make, keep=()).pieces(1000))
+    inputs = [make(piece.table, file="f") for piece in pieces]
+    places = [make.columns.index(name) - len(make.dense) for name in columns]
+    ids = np.concatenate([each.ids_BS[:, places] for each in inputs])
+    units = np.concatenate([piece.beside["unit"] for piece in pieces])
+    found = sorted(zip(*ids.T.tolist(), units.tolist(), strict=True))
+    stored = pa.concat_tables(tables.values())
+    assert found == sorted(zip(*(stored[name].to_pylist() for name in (*columns, schema.unit)), strict=True))
+    assert len(set(units)) > 2
+
+
+@pytest.mark.parametrize("wide", [pa.int64(), pa.decimal128(22, 0)])
+def test_whole_numbers_beside_doubles_are_scored_as_prepared(tmp_path, wide):
+    labels, big = [0, 1] * 30, 10**18 + 1
+    (tmp_path / "raw").mkdir()
+    for name, numbers, kind in (("a", [big + i % 3 for i in range(60)], wide), ("b", [i % 3 for i in range(60)], None)):
+        x = pa.array(numbers, kind) if kind else pa.array([float(i) for i in numbers])
+        pq.write_table(pa.table({"clicked": labels, "x": x, "u": x}), tmp_path / "raw" / f"{name}.parquet")
+    folder = str(tmp_path / "raw")
+    schema, tables = prepared(folder, sparse=["x"], dense=[], axes=[], unit="u")
+    assert schema.sparse[0].num_rows == 7
+    compared(folder, schema, tables, "x")
+
+
+@pytest.mark.parametrize("form", ["{:.2f}", "2024-01-0{:.0f}T10:00:00", "{:.0f}", "v{:.0f}"])
+def test_units_of_text_files_are_those_of_preparation(tmp_path, form):
+    (tmp_path / "raw").mkdir()
+    lines = [f"{i % 2},g{i % 3},{form.format(1 + i % 5)}\n" for i in range(60)]
+    (tmp_path / "raw" / "a.csv").write_text("clicked,x,u\n" + "".join(lines))
+    folder = str(tmp_path / "raw")
+    for sparse in (["x"], None):
+        schema, tables = prepared(folder, sparse=sparse, dense=[], axes=[], unit="u", overwrite=True)
+        compared(folder, schema, tables, "x")
+
+
+def test_a_stray_quote_and_a_boolean_in_a_text_file_to_be_scored(tmp_path):
+    (tmp_path / "raw").mkdir()
+    lines = [f"{i % 2},g{i % 3},{'true' if i % 3 else 'false'}\n" for i in range(60)]
+    (tmp_path / "raw" / "a.csv").write_text("clicked,x,flag\n" + "".join(lines))
+    folder = str(tmp_path / "raw")
+    schema, tables = prepared(folder, sparse=["x"], dense=["flag"], axes=[])
+    make = encoder(schema, f"{folder}_prepared")
+    [piece] = RawRows(folder, None, schema=schema, encoder=make, keep=()).pieces(100)
+    found = make(piece.table, file="f").dense_BN[:, 0]
+    assert sorted(found) == sorted(pa.concat_tables(tables.values())["flag"].to_pylist())
+    lines[9] = '1,"g1,true\n'
+    lines[10] = "0,g1,true\n"
+    lines[20] = '0,"g2,true\n'
+    (tmp_path / "raw" / "a.csv").write_text("clicked,x,flag\n" + "".join(lines))
+    with pytest.raises(DataError, match="a quote that is not closed"):
+        list(RawRows(folder, None, schema=schema, encoder=make, keep=()).pieces(100))
