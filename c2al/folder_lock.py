@@ -6,15 +6,18 @@ import json
 import logging
 import os
 import socket
+import stat
 import time
 from pathlib import Path
 from typing import IO, Any
 
+from c2al.plain_files import read_regular, without_waiting
 from c2al.schema import DataError
 
 log = logging.getLogger(__name__)
 
 NOT_OFFERED = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+MOST_BYTES = 2**16
 
 
 class FolderBusyError(DataError):
@@ -44,11 +47,11 @@ class FileLock:
 
         Raises:
             FolderBusyError: another process still holds it; the message names that process.
-            OSError: the file cannot be made.
+            OSError: the file cannot be made, or is a link or a pipe.
         """
         deadline = time.monotonic() + wait_s
         while True:
-            self._file = self.path.open("a+")
+            self._file = os.fdopen(_not_through_links(self.path), "a+")
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -82,9 +85,10 @@ class FileLock:
     def read(self) -> dict[str, Any]:
         """Return what the holder, or the last one, has written."""
         try:
-            return json.loads(self.path.read_text())
-        except (OSError, ValueError):  # new, or cut short by a kill
+            found = json.loads(read_regular(self.path, most=MOST_BYTES))
+        except (OSError, ValueError, RecursionError):  # new, cut short by a kill, or no lock
             return {}
+        return found if isinstance(found, dict) else {}
 
     def write(self, **more: Any) -> None:
         """Write who holds the lock, and ``more``."""
@@ -101,3 +105,12 @@ class FileLock:
                 self.path.unlink(missing_ok=True)
             self._file.close()
             self._file = None
+
+
+def _not_through_links(path: Path) -> int:
+    """Open or make a file; OSError where a link or a pipe stands there."""
+    descriptor = without_waiting(str(path), os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return descriptor

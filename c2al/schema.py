@@ -13,6 +13,7 @@ A view is a folder of the same form that adds cohort axes to the rows of another
 hold the columns of these axes alone.
 """
 
+import errno
 import hashlib
 import math
 from dataclasses import asdict, dataclass, field, replace
@@ -22,8 +23,14 @@ from typing import Any
 import fsspec
 import yaml
 
+from c2al import plain_yaml
+from c2al.plain_files import read_regular
+from c2al.printable import printable
+
 SPLITS = ("train", "validation", "test")
 REPLACED = ".c2al-replaced"  # ends the name that an old folder bears while a new one takes its place
+MOST_BYTES = 2**23
+MOST_VALUES = 1_000_000  # after all aliases are unfolded
 RAW_KEYS = ("source", "part", "raw_type", "drop_unknown")  # of a sparse column; written where they say something
 
 
@@ -47,7 +54,8 @@ class DataError(ValueError):
         self.where = {"file": file, "row group": row_group, "column": column, "value": value}
         found = ", ".join(f"{name} {place}" for name, place in self.where.items() if place is not None)
         said = f"{problem}{f' ({found})' if found else ''}. Remedy: {remedy}"
-        super().__init__("\\n".join(said.splitlines()))  # one line, whatever stands in a name or a value
+        shown = "\\n".join(said.splitlines())  # one line, whatever stands in a name or a value
+        super().__init__(printable(shown, most=len(said) * 10))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_data_error, (self.problem, self.remedy, self.where))
@@ -192,7 +200,7 @@ class Schema:
         """Read ``schema.yaml`` of a folder (any fsspec path)."""
         path = f"{folder.rstrip('/')}/schema.yaml"
         try:
-            raw = yaml.safe_load(_text(folder))
+            raw = plain_yaml.load(_text(folder), most_values=MOST_VALUES, most_letters=MOST_BYTES)
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             if isinstance(error, DataError):
                 raise
@@ -266,8 +274,14 @@ def fingerprint(folder: str) -> str:
 def _text(folder: str) -> str:
     path = f"{folder.rstrip('/')}/schema.yaml"
     try:
-        with fsspec.open(path, "rt", encoding="utf-8") as file:
-            return file.read()
+        if is_local(path):
+            content = read_regular(fsspec.url_to_fs(path)[1], most=MOST_BYTES)
+        else:
+            with fsspec.open(path, "rb") as file:
+                content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise OSError(errno.EFBIG, f"it has more than {MOST_BYTES:,} bytes")
+        return content.decode()
     except (FileNotFoundError, NotADirectoryError):
         files, root = fsspec.url_to_fs(folder.rstrip("/"))
         if files.exists(f"{root}{REPLACED}/schema.yaml"):
@@ -282,6 +296,31 @@ def _text(folder: str) -> str:
         raise DataError(
             "no prepared data there", file=path, remedy="run `c2al prepare source=… to=DIR`, or fix data.path"
         ) from None
+    except UnicodeDecodeError:
+        raise
+    except Exception as error:  # those of stores, and of packages that are not there, have no class in common
+        if is_local(path) and not isinstance(error, OSError | ValueError):
+            raise
+        said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        problem = f"schema.yaml does not open: {said:.200}"
+        raise DataError(problem, file=f"{path:.300}", remedy="fix data.path, or install what it asks for") from error
+
+
+def is_local(place: str) -> bool:
+    """Whether a path is one of this machine's files, and no URL that leads to others."""
+    return "::" not in place and place.partition("://")[0] in (place, "file", "local")
+
+
+def refuse_elsewhere(place: object, *, of: str, what: str) -> None:
+    """Raise a DataError where a file, which a stranger may have written, has what is opened lead to another store."""
+    if not isinstance(place, str) or not place:
+        raise DataError(f"{what} are no folder", file=of, value=f"{place!r:.80}", remedy="name a folder")
+    same = "::" not in place and not is_local(of) and place.partition("://")[0] == of.partition("://")[0]
+    if not (is_local(place) or same):
+        remedy = "put both on the same store, and look at who wrote the file before you do"
+        raise DataError(
+            f"{what} lie on another store than the file that names them", file=of, value=place, remedy=remedy
+        )
 
 
 def _raw_rows(files: Any, root: str) -> str | None:
@@ -292,6 +331,9 @@ def _raw_rows(files: Any, root: str) -> str | None:
 
 
 def _with_view(raw: dict[str, Any], path: str) -> Schema:
+    refuse_elsewhere(raw["view_of"], of=path, what="a view's rows")
+    if raw["view_of"].rstrip("/") == path.rpartition("/")[0]:
+        raise ValueError("view_of is the folder itself")
     rows, axes = Schema.load(raw["view_of"]), tuple(_axis(axis) for axis in raw["axes"])
     if fingerprint(raw["view_of"]) != raw["fingerprint"]:
         raise DataError(

@@ -19,6 +19,7 @@ from pathlib import Path
 from c2al.parallel.endings import failure
 from c2al.parallel.parent import end_with, lives
 from c2al.parallel.signals import CTRL_C, INTERRUPTED, STOPPED, Stopped, stop_signal
+from c2al.plain_files import write_whole
 from c2al.schema import DataError
 
 NAMING = ("name", "run_dir", "study.name", "study.dir")  # in a folder's name anyway
@@ -41,8 +42,7 @@ class Job:
         """Keep it as ``<number>.json``."""
         path = Path(sweep, f"{self.number}.json")
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.with_suffix(".partial").write_text(json.dumps(asdict(self)))
-        path.with_suffix(".partial").rename(path)
+        write_whole(path, json.dumps(asdict(self)))
 
     def run(
         self,

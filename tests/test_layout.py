@@ -19,6 +19,8 @@ ROOT = Path(__file__).parents[1]
 ORDER = [
     *(
         "printable",
+        "plain_files",
+        "plain_yaml",
         "json_text",
         "names",
         "schema",

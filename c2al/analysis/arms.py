@@ -18,9 +18,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from c2al.analysis.study_file import load_report
 from c2al.parallel.parent import WITH_PARENT
 from c2al.parallel.threads import usable_cores
+from c2al.plain_files import write_whole
 from c2al.printable import printable
 from c2al.schema import DataError
 from c2al.training.loaded_config import read_plain
+from c2al.training.run_dir import refuse_links
 
 HOW = ("name", "run_dir", "resume", "overwrite", "progress", "trusted_modules")
 
@@ -92,9 +94,10 @@ def run_all(runs: Sequence[Run], *, workers: int, devices: int = 0, title: str =
 
 def _start(run: Run, *, workers: int, device: int | None) -> subprocess.Popen[bytes]:
     run.folder.mkdir(parents=True, exist_ok=True)
+    refuse_links(run.folder, checkpoints=True)
     resume = (run.folder / "config.yaml").exists() and run._same_config(_without_paths(run.config))
     file = run.folder / "asked.yaml"
-    file.write_text(yaml.safe_dump({**run.config, "resume": resume}, sort_keys=False, allow_unicode=True))
+    write_whole(file, yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True))
     threads = max(1, usable_cores() // workers)
     environment = os.environ | {
         "OMP_NUM_THREADS": str(threads),
@@ -105,7 +108,7 @@ def _start(run: Run, *, workers: int, device: int | None) -> subprocess.Popen[by
         environment["CUDA_VISIBLE_DEVICES"] = str(device)
     with (run.folder / "output.log").open("ab") as log:
         trusted = f"trusted_modules=[{','.join(run.config.get('trusted_modules', []))}]"  # no file may say it of itself
-        command = [sys.executable, "-m", "c2al", "train", f"--config={file}", trusted]
+        command = [sys.executable, "-m", "c2al", "train", f"--config={file}", trusted, f"resume={resume}".lower()]
         return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
 

@@ -16,6 +16,7 @@ from c2al.analysis.attention import gives_weights
 from c2al.analysis.page import colour
 from c2al.analysis.plots import Chart, bounds, short_layer, smooth
 from c2al.analysis.study_file import MOST
+from c2al.plain_files import read_regular
 from c2al.printable import printable
 from c2al.schema import DataError
 
@@ -81,12 +82,12 @@ def _curves(
 def _lines(run: Path) -> list[dict[str, Any]]:
     """The lines of a run's metrics.jsonl; a kill may have cut the last one short, and no other."""
     path = run / "metrics.jsonl"
-    texts = path.read_bytes().split(b"\n") if path.exists() else []
+    texts = _content(path).split(b"\n") if path.exists() else []
     out: list[dict[str, Any]] = []
     for number, text in enumerate(texts, start=1):
         try:
             line = json.loads(text)
-            if not (isinstance(line["step"], int) and isinstance(line["split"], str) and line["step"] >= 0):
+            if not (isinstance(line["step"], int) and isinstance(line["split"], str) and 0 <= line["step"] <= MOST):
                 raise TypeError
             out.append(line)
         except (ValueError, TypeError, KeyError, RecursionError) as error:
@@ -98,6 +99,14 @@ def _lines(run: Path) -> list[dict[str, Any]]:
                     remedy="delete this line, or the run's folder and start the study again",
                 ) from error
     return out
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return read_regular(path)
+    except OSError as error:
+        problem = f"a run's metrics do not open: {error.strerror}"
+        raise DataError(problem, file=str(path), remedy="remove the file: the report is then made without it") from None
 
 
 def _drawn(found: Any) -> float | None:

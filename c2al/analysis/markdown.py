@@ -1,6 +1,5 @@
 """A study as a page of Markdown, for docs and reviews: what it says in words, and every cell of every arm."""
 
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from c2al.analysis.page import between, count, plain, signed
 from c2al.analysis.significance import OVERALL
 from c2al.analysis.tables import over_rows
 from c2al.analysis.verdict import HOW, SHORT, arms, digits, sentences, side
+from c2al.plain_files import write_whole
 from c2al.printable import p_text, printable
 
 HEAD = (
@@ -29,9 +29,7 @@ HEAD = (
 def write_markdown(study: dict[str, Any], folder: str) -> str:
     """Write ``report.md`` into the study's folder; its path."""
     path = Path(folder, "report.md")
-    partial = path.with_suffix(f".partial{os.getpid()}")
-    partial.write_text(markdown(study), encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, markdown(study))
     return str(path)
 
 

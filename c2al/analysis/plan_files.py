@@ -6,6 +6,7 @@ from typing import Any
 
 from c2al.json_text import to_json
 from c2al.output_files import check_plan_file
+from c2al.plain_files import whole_file
 from c2al.schema import DataError
 
 
@@ -27,13 +28,11 @@ def write_plan(files: Sequence[Path], report: dict[str, Any]) -> None:
 
     for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_name(f"{file.name}.partial")
-        with partial.open("wb") as opened:
+        with whole_file(file) as opened:
             if file.suffix == ".json":
                 opened.write(to_json(report, indent=1).encode())
             elif "plans" in report:
                 draw_comparison(opened, report)
             else:
                 draw(opened, report)
-        partial.rename(file)
         print(file)

@@ -4,7 +4,6 @@ Charts are drawn from the run folders beneath the study's. Where something is mi
 """
 
 import json
-import os
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,8 @@ from c2al.analysis.significance import OVERALL
 from c2al.analysis.study_file import load_pairs
 from c2al.analysis.tables import cells_table, density_table, facts, pairs_table
 from c2al.analysis.verdict import HOW, arms, cells_of, digits, interval_text, sentences, side
-from c2al.schema import DataError, Schema
+from c2al.plain_files import write_whole
+from c2al.schema import DataError, Schema, refuse_elsewhere
 
 REPORT = "report.html"
 
@@ -37,9 +37,7 @@ def write_report(study: dict[str, Any], folder: str) -> str:
         _provenance(study),
     ]
     path = Path(folder, REPORT)
-    partial = path.with_suffix(".partial")
-    partial.write_text(page(f"{study['name']}: study report", "\n".join(body)), encoding="utf-8")
-    os.replace(partial, path)
+    write_whole(path, page(f"{study['name']}: study report", "\n".join(body)))
     return str(path)
 
 
@@ -126,6 +124,7 @@ def _pair(study: dict[str, Any], folder: str) -> str:
     pairs, why = _pairs_file(study, folder)
     figures = found_histogram(pairs, pair) if pairs else []
     try:
+        refuse_elsewhere(study["data"]["path"], of=str(Path(folder, "study.json")), what="the data")
         schema = Schema.load(study["data"]["path"])
         figures += score_histograms(run_paths(study, folder), split=study["split"], pair=pair, schema=schema)
     except DataError as error:

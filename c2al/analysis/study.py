@@ -17,6 +17,7 @@ from c2al.analysis.significance import check_identity, compare
 from c2al.analysis.study_file import read_json
 from c2al.cohorts.pairs import load_pair
 from c2al.json_text import to_json
+from c2al.plain_files import write_whole
 from c2al.schema import DataError, Schema
 
 Compose = Callable[[Sequence[str]], dict[str, Any]]
@@ -74,7 +75,7 @@ def run_study(plan: Plan, *, compose: Compose, find_pairs: FindPairs) -> dict[st
     run_all(by_seed, workers=plan.workers, devices=plan.devices, title="arms")
     study = summarise(plan, {plan.reference: reference, **others}, pair_file=pair_file)
     study["seconds"] = round(_seconds_before(folder) + time.perf_counter() - started, 1)
-    _write(folder / "study.json", study)
+    write_whole(folder / "study.json", to_json(study, indent=1))
     return study
 
 
@@ -175,9 +176,3 @@ def _seconds_before(folder: Path) -> float:
     remedy = "delete this file: the study's runs are kept, and it is written anew"
     found = read_json(path, remedy=remedy).get("seconds") if path.exists() else None
     return float(found) if isinstance(found, int | float) else 0.0
-
-
-def _write(path: Path, study: dict[str, Any]) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(to_json(study, indent=1), encoding="utf-8")
-    partial.rename(path)

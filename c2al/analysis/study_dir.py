@@ -5,11 +5,12 @@ from pathlib import Path
 
 from c2al.own_files import enclosing, refuse_foreign, remove_own
 from c2al.schema import DataError
-from c2al.training.run_dir import LEARNED, RUN_FILES, check_folder, check_name, is_prepared, is_run, remove_run
+from c2al.training.run_dir import LEARNED, PARTS, RUN_FILES, check_folder, check_name, is_prepared, is_run, remove_run
 
 REMEDY = "move it away, or choose another study.name=… or study.dir=…"
 RESULTS: tuple[str, ...] = ("study.json", "report.html", "report.md", "pairs.json", "pairs.png")
-RESULTS += ("study.partial", "report.partial", *(f"{name}.partial" for name in RESULTS))
+RESULTS += ("study.partial", "report.partial", "report.partial[0-9]*")
+RESULTS += tuple(f"{name}{part}" for name in RESULTS for part in PARTS)
 STUDY_FILES = (*RESULTS, *LEARNED, *(f"runs/*/seed_*/{pattern}" for pattern in RUN_FILES))
 
 

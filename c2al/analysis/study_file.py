@@ -5,7 +5,9 @@ be shown, and strings without control characters; other keys than those asked fo
 """
 
 import json
-import math
+import os
+import sys
+import zipfile
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -14,10 +16,14 @@ from typing import Any
 import numpy as np
 
 from c2al.analysis.significance import conclude
+from c2al.plain_files import read_regular, regular_file
 from c2al.printable import all_printable, printable
 from c2al.schema import DataError
 
 MOST = 1e18  # a number beyond it is no metric, and would not fit a page
+MOST_ARMS, MOST_CELLS, MOST_MATRICES = 200, 5_000, 20_000
+MOST_DEPTH = 64
+MOST_BYTES = 2**27
 STUDY_REMEDY = "name a folder that `c2al study` made, or run the study again: its finished runs are kept"
 _REQUIRED = object()
 
@@ -46,7 +52,7 @@ def _number(value: Any, key: str) -> float:
 
 
 def _finite(value: Any, key: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
         raise _MisfitError("expected a finite number", key, value)
     return value
 
@@ -63,6 +69,13 @@ def _flag(value: Any, key: str) -> bool:
     return value
 
 
+def _run(value: Any, key: str) -> str:
+    """A run's folder, which lies in the study's."""
+    if not isinstance(value, str) or "\0" in value or os.path.isabs(value) or ".." in value.split("/"):
+        raise _MisfitError("expected a path below the study's folder", key, value)
+    return value
+
+
 def _any(value: Any, key: str) -> Any:
     return value
 
@@ -73,17 +86,21 @@ def _or_none(check: Check) -> Check:
 
 def _many(check: Check, *, most: int = 100_000) -> Check:
     def checked(value: Any, key: str) -> list[Any]:
-        if not isinstance(value, list) or len(value) > most:
+        if not isinstance(value, list):
             raise _MisfitError("expected a list", key, value)
+        if len(value) > most:
+            raise _MisfitError(f"expected at most {most:,} of them", key, f"{len(value):,}")
         return [check(item, f"{key}[{i}]") for i, item in enumerate(value)]
 
     return checked
 
 
-def _named(check: Check) -> Check:
+def _named(check: Check, *, most: int = 10_000) -> Check:
     def checked(value: Any, key: str) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise _MisfitError("expected names and values", key, value)
+        if len(value) > most:
+            raise _MisfitError(f"expected at most {most:,} of them", key, f"{len(value):,}")
         return {name: check(item, f"{key}.{name}") for name, item in value.items()}
 
     return checked
@@ -130,6 +147,7 @@ _DENSITY = _record(
         **{"step": _count, "measures": _named(_MEASURE)},
     }
 )
+_NO_RUNS: dict[str, Any] = {"overrides": [], "runs": {}}
 _STUDY = _record(
     {
         **dict.fromkeys(("name", "split", "reference"), _text),
@@ -142,12 +160,12 @@ _STUDY = _record(
             },
             **{"path": "", "notes": {}},
         ),
-        "arms": _named(_record({"overrides": _many(_text), "runs": _named(_text)}, **{"overrides": [], "runs": {}})),
+        "arms": _named(_record({"overrides": _many(_text), "runs": _named(_run)}, **_NO_RUNS), most=MOST_ARMS),
         "pair": _or_none(
             _record({**dict.fromkeys(("axis", "head", "tail"), _text), "significant": _flag}, significant=True)
         ),
-        "cells": _many(_CELL),
-        "density": _many(_DENSITY),
+        "cells": _many(_CELL, most=MOST_CELLS),
+        "density": _many(_DENSITY, most=MOST_MATRICES),
         "seconds": _or_none(_number),
         "commands": _or_none(_many(_text)),
         **{"hardware": _or_none(_named(_any)), "versions": _or_none(_named(_any)), "config": _any},
@@ -223,7 +241,20 @@ def checked_study(study: dict[str, Any], path: Path) -> dict[str, Any]:
             raise _error(path, _MisfitError("expected two ends", f"cells[{i}].row_interval", ""), STUDY_REMEDY)
     if (name := study["pairs_file"]) and Path(name).name != name:
         raise _error(path, _MisfitError("expected the name of a file in the folder", "pairs_file", name), STUDY_REMEDY)
+    below = path.parent.resolve()
+    for name, arm in arms.items():
+        for run in arm["runs"].values():
+            if not _lies_in(path.parent / run, below):
+                misfit = _MisfitError("expected a path below the study's folder, and no link", f"arms.{name}.runs", run)
+                raise _error(path, misfit, STUDY_REMEDY)
     return study | {"cells": conclude(study["cells"])}
+
+
+def _lies_in(path: Path, folder: Path) -> bool:
+    try:
+        return path.resolve().is_relative_to(folder)
+    except (OSError, ValueError, RuntimeError):  # no path, or links in a ring
+        return False
 
 
 def load_pairs(path: Path) -> dict[str, Any]:
@@ -257,18 +288,39 @@ def load_report(path: Path, split: str) -> dict[str, Any]:
 def read_json(path: Path, *, remedy: str) -> Any:
     """Return what a JSON file holds; a DataError where it does not read."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_regular(path, most=MOST_BYTES).decode("utf-8"))
+        _check_depth(found)
+        return found
     except OSError as error:
         raise DataError(f"the file does not open: {error.strerror}", file=str(path), remedy=remedy) from error
     except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, nested without end
         raise DataError(f"not JSON: {printable(error)}", file=str(path), remedy=remedy) from error
 
 
+def _check_depth(value: Any) -> None:
+    """RecursionError where lists and mappings lie deeper in one another than whoever takes them apart can go."""
+    level = [value]
+    for _ in range(MOST_DEPTH):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+        if not level:
+            return
+    raise RecursionError(f"more than {MOST_DEPTH} levels")
+
+
 def load_arrays(path: Path) -> dict[str, np.ndarray]:
     """Return the arrays of a run's snapshot of weights; a DataError where it does not read or holds no numbers."""
     remedy = "delete this file: the others are then compared without it"
     try:
-        with path.open("rb") as raw, np.load(raw) as file:  # does not unpickle
+        with regular_file(path) as raw, np.load(raw) as file:  # does not unpickle
+            if any(each.compress_type != zipfile.ZIP_STORED for each in file.zip.infolist()):
+                raise ValueError("its arrays are compressed, and c2al writes them as they are")
+            if sum(each.file_size for each in file.zip.infolist()) > os.fstat(raw.fileno()).st_size:
+                raise ValueError("its arrays are said to be larger than the file")
             arrays = {name: file[name] for name in file.files}
     except Exception as error:  # zip, zlib, header and format errors have no class in common
         problem = f"a snapshot of weights does not read: {printable(error)}"

@@ -4,13 +4,15 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 import fsspec
 
 from c2al.json_text import to_json
+from c2al.plain_files import read_regular, whole_file
 from c2al.printable import divergence_text, p_text, printable
-from c2al.schema import DataError
+from c2al.schema import DataError, is_local, refuse_elsewhere
 
 T = TypeVar("T")
 
@@ -138,6 +140,8 @@ def load_view(path: str) -> str | None:
 
     def view(found: dict[str, Any]) -> str | None:
         if (said := found.get("view")) is None or (isinstance(said, str) and said):
+            if said is not None:
+                refuse_elsewhere(said, of=path, what="the view's files")
             return said
         raise ValueError(f"view: {said!r} names no folder")
 
@@ -160,8 +164,12 @@ def _names(pair: dict[str, Any]) -> tuple[str, str, str]:
 def _read(path: str, take: Callable[[dict[str, Any]], T]) -> T:
     remedy = "name the pairs.json that `c2al discover run=…` wrote"
     try:
+        if is_local(path):
+            return take(json.loads(read_regular(fsspec.url_to_fs(path)[1])))
         with fsspec.open(path, "rt", encoding="utf-8") as file:
             return take(json.load(file))
+    except DataError:
+        raise
     except FileNotFoundError:
         raise DataError("no file of cohort pairs there", file=path, remedy=remedy) from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:  # no JSON, no UTF-8, other keys
@@ -169,8 +177,13 @@ def _read(path: str, take: Callable[[dict[str, Any]], T]) -> T:
         raise DataError(problem, file=path, remedy=remedy) from error
     except OSError as error:
         raise DataError(
-            f"the file of cohort pairs does not open: {error.strerror}", file=path, remedy=remedy
+            f"the file of cohort pairs does not open: {error.strerror}", file=f"{path:.300}", remedy=remedy
         ) from error
+    except Exception as error:  # those of stores, and of packages that are not there, have no class in common
+        if is_local(path):
+            raise
+        problem = f"the file of cohort pairs does not open: {str(error) or type(error).__name__:.200}"
+        raise DataError(problem, file=f"{path:.300}", remedy=f"{remedy}, or install what it asks for") from error
 
 
 def _write(path: str, fill: Callable[[Any], Any]) -> None:
@@ -178,6 +191,10 @@ def _write(path: str, fill: Callable[[Any], Any]) -> None:
     part = f"{place}.part"
     try:
         files.makedirs(files._parent(place), exist_ok=True)
+        if is_local(path):
+            with whole_file(Path(place)) as file:
+                fill(file)
+            return
         try:
             with files.open(part, "wb") as file:
                 fill(file)

@@ -17,7 +17,7 @@ from fsspec.implementations.local import LocalFileSystem
 from c2al.data.prepared_folder import is_view, prepared_folder
 from c2al.data.row_groups import SplitFiles
 from c2al.data.scan import read_columns
-from c2al.schema import CohortAxis, DataError, Schema, View, fingerprint
+from c2al.schema import CohortAxis, DataError, Schema, View, fingerprint, refuse_elsewhere
 
 
 def write_view(
@@ -37,6 +37,7 @@ def write_view(
     root = base.view.rows if base.view else _absolute(rows)
     new = {axis.name for axis in axes}
     kept = [base.axis(name) for name in base.view.axes if name not in new] if base.view else []
+    refuse_elsewhere(root, of=to, what="a view's rows")
     plain = Schema.load(root)
     added = [*kept, *axes]
     schema = replace(

@@ -23,6 +23,7 @@ DAMAGED = ".damaged"
 PARTIAL = ".partial"
 DIGEST = "digest"  # of progress.json without it
 MOST_PROGRESS_BYTES = 2**26
+MOST_FILE_BYTES = 2**53
 BLOCK_BYTES = 2**22
 LEAST_FREE_BYTES = 2**20  # with less, that is why a write failed
 
@@ -35,9 +36,13 @@ class Store:
         self.is_url = "://" in place
         try:
             self.fs, root = fsspec.core.url_to_fs(self.place)
-        except (ImportError, ValueError) as error:
+        except Exception as error:  # those of stores have no class in common
             remedy = "install what it asks for, or fix training.checkpoints"
-            raise DataError(f"no such place for checkpoints: {error}", file=self.place, remedy=remedy) from None
+            raise DataError(
+                f"no such place for checkpoints: {str(error) or type(error).__name__:.200}",
+                file=self.place,
+                remedy=remedy,
+            ) from None
         self._root = root.rstrip("/")
 
     def where(self, step: int, suffix: str = "") -> str:
@@ -207,7 +212,11 @@ def _name(step: int) -> str:
 
 def _step(name: str) -> int | None:
     digits = name.removeprefix("step_")
-    return int(digits) if name.startswith("step_") and len(digits) == 8 and digits.isdigit() else None
+    return (
+        int(digits)
+        if name.startswith("step_") and len(digits) == 8 and digits.isascii() and digits.isdecimal()
+        else None
+    )
 
 
 def _digest_of(progress: Mapping[str, Any]) -> str:
@@ -223,7 +232,7 @@ def _check_files(found: Mapping[str, Any]) -> None:
     for name, size in files.items():
         if not name or "/" in name or "\\" in name or "\0" in name or name in (".", ".."):
             raise ValueError(f"{PROGRESS} names the file {name!r:.60}, which cannot be one of a checkpoint's")
-        if type(size) is not int or size < 0:
+        if type(size) is not int or not 0 <= size < MOST_FILE_BYTES:
             raise ValueError(f"{PROGRESS} has {size!r:.60} for the bytes of {name}")
     if digests and set(digests) != set(files):
         raise ValueError(f"{PROGRESS} has no digest of {', '.join(sorted(set(files) ^ set(digests)))[:200]}")

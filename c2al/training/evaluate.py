@@ -16,6 +16,7 @@ from c2al.data.reader import Reader
 from c2al.data.scan import read_columns
 from c2al.metrics import Metrics
 from c2al.parallel.ranks import Ranks, gather, sum_over_ranks
+from c2al.plain_files import whole_file
 from c2al.schema import Schema
 from c2al.training.averaging import WeightAverage, with_average
 
@@ -109,6 +110,5 @@ def write_scores(path: Path, scored: Scored, *, schema: Schema, folder: str, spl
         table["unit"] = columns[schema.unit]
     table |= {name: columns[name] for name in stored}
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    pq.write_table(pa.table(table), partial, compression="zstd")
-    partial.rename(path)
+    with whole_file(path) as file:
+        pq.write_table(pa.table(table), file, compression="zstd")

@@ -1,8 +1,8 @@
 """A config from a file: a stranger's words, read without running, fetching or unfolding anything.
 
 The YAML may hold plain values and ``${key}`` references to its own keys. Tags that make objects, resolvers such as
-``${oc.env:HOME}``, and what unfolds to far more than the file are refused. Two keys are the user's alone and not taken
-from a file: ``trusted_modules`` and ``overwrite``.
+``${oc.env:HOME}``, and what unfolds to far more than the file are refused. Four keys are the user's alone and not taken
+from a file: ``trusted_modules``, ``overwrite``, ``resume`` and ``resume_without``.
 """
 
 import io
@@ -14,13 +14,15 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from c2al import plain_yaml
+from c2al.plain_files import regular_file
 from c2al.schema import DataError
 from c2al.training.trust import KEY, check_targets, modules_of
 
-MOST_BYTES = 2**19
-MOST_VALUES = 100_000  # after all aliases and references are unfolded
-PLAIN_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "seq", "map", "merge")}
-PLAIN_TAGS |= {"tag:yaml.org,2002:timestamp"}  # a date is read as its text
+MOST_BYTES = 2**18
+MOST_VALUES = 10_000  # after all aliases and references are unfolded
+MOST_LETTERS = 20_000  # of one text
+MOST_REFERENCES = 100  # in one text
 REFERENCE = re.compile(r"\$\{\s*(\.*[\w-]+(?:\.[\w-]+|\[\w+\])*)\s*\}")
 REMEDY = "name the config.yaml of a run's folder, or fix the file"
 SECTIONS = ("data", "cohorts", "model", "method", "parallel", "training")
@@ -34,7 +36,7 @@ def read(path: str | Path) -> DictConfig:
     """
     file = str(path)
     try:
-        with open(path, "rb") as opened:
+        with regular_file(path) as opened:
             content = opened.read(MOST_BYTES + 1)
     except OSError as error:
         raise DataError(f"no config there: {error.strerror}", file=file, remedy=REMEDY) from None
@@ -42,15 +44,15 @@ def read(path: str | Path) -> DictConfig:
         raise DataError(f"the config has more than {MOST_BYTES:,} bytes", file=file, remedy=REMEDY)
     try:
         text = content.decode("utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        if node is not None:
-            _check_nodes(node, file)
-        _check_references(yaml.safe_load(text), file)  # before OmegaConf parses any
+        values = plain_yaml.load(text, most_values=MOST_VALUES, most_letters=MOST_LETTERS)
+        _check_references(_by_text(values), file)  # before OmegaConf parses any
         config = OmegaConf.load(io.StringIO(text))
         if isinstance(config, DictConfig):
             OmegaConf.to_container(config, resolve=True)
     except DataError:
         raise
+    except plain_yaml.YamlRefusedError as error:
+        raise DataError(f"the config {error.problem}", file=file, value=error.value, remedy=REMEDY) from None
     except (yaml.YAMLError, OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise DataError(f"the config is no YAML: {_first_line(error)}", file=file, remedy=REMEDY) from None
     except OmegaConfBaseException as error:
@@ -79,9 +81,10 @@ def read_run(path: str | Path, *, trusted: Any = ()) -> DictConfig:
 
 
 def with_user_keys(config: DictConfig, *, trusted: Any = ()) -> DictConfig:
-    """Return the config with what only the user may say, and not the file: whom to trust, and what to delete."""
+    """Return the config with what only the user may say, and not the file: whom to trust, and where to write
+    over a run that is there."""
     config[KEY] = modules_of(trusted)
-    config.overwrite = False
+    config.overwrite, config.resume, config.resume_without = False, False, []
     if isinstance(data := config.get("data"), DictConfig) and isinstance(data.get("prepare"), DictConfig):
         data.prepare.pop("overwrite", None)
     return config
@@ -95,32 +98,11 @@ def check_sections(config: DictConfig, *, file: str) -> None:
             raise DataError(problem, file=file, remedy=REMEDY)
 
 
-def _check_nodes(root: yaml.Node, file: str) -> None:
-    """Refuse tags that make objects, and aliases that unfold to more values than anybody writes."""
-    counted: dict[int, int] = {}
-    under_way: set[int] = set()
-
-    def count(node: yaml.Node) -> int:
-        if id(node) in counted:
-            return counted[id(node)]
-        if node.tag not in PLAIN_TAGS:
-            raise DataError(
-                "the config holds a YAML tag that makes an object", file=file, value=node.tag, remedy=REMEDY
-            )
-        if id(node) in under_way:
-            raise DataError("the config holds an alias of itself", file=file, remedy=REMEDY)
-        under_way.add(id(node))
-        total = 1
-        if isinstance(node, yaml.SequenceNode):
-            total += sum(map(count, node.value))
-        elif isinstance(node, yaml.MappingNode):
-            total += sum(count(key) + count(value) for key, value in node.value)
-        under_way.discard(id(node))
-        counted[id(node)] = total
-        return total
-
-    if (total := count(root)) > MOST_VALUES:
-        raise DataError(f"the config unfolds to {total:,} values, and may to {MOST_VALUES:,}", file=file, remedy=REMEDY)
+def _by_text(values: Any) -> Any:
+    """The same with keys as references name them."""
+    if isinstance(values, dict):
+        return {str(key): _by_text(value) for key, value in values.items()}
+    return [_by_text(value) for value in values] if isinstance(values, list) else values
 
 
 def _check_references(values: Any, file: str) -> None:
@@ -135,11 +117,11 @@ def _check_references(values: Any, file: str) -> None:
             raise DataError("the config refers to itself", file=file, value=".".join(path), remedy=REMEDY)
         under_way.add(path)
         if isinstance(value, dict):
-            total = 1 + sum(weigh((*path, str(key)), each) for key, each in value.items())
+            total = 1 + sum(weigh((*path, key), each) for key, each in value.items())
         elif isinstance(value, list):
             total = 1 + sum(weigh((*path, str(index)), each) for index, each in enumerate(value))
         elif isinstance(value, str) and "${" in value:
-            total = 1 + len(value) // 1000 + sum(weigh(*_referred(values, path, key)) for key in _keys(path, value))
+            total = 1 + len(value) // 1000 + sum(weigh(*referred(path, key)) for key in _keys(path, value))
         else:
             total = 1 + (len(value) // 1000 if isinstance(value, str) else 0)
         under_way.discard(path)
@@ -157,22 +139,37 @@ def _check_references(values: Any, file: str) -> None:
                 value=f"{value:.120}",
                 remedy="write the value itself there, or give it on the command line",
             )
-        return REFERENCE.findall(value)
+        found = REFERENCE.findall(value)
+        if len(found) > MOST_REFERENCES:
+            problem = f"a text of the config has {len(found):,} references, and may have {MOST_REFERENCES}"
+            raise DataError(problem, file=file, value=".".join(path), remedy=REMEDY)
+        return found
+
+    def referred(path: tuple[str, ...], key: str) -> tuple[tuple[str, ...], Any]:
+        if (found := _referred(values, path, key)) is not None:
+            return found
+        problem = "the config has a reference that leads through another one"
+        raise DataError(problem, file=file, column=".".join(path), value=f"${{{key:.60}}}", remedy=REMEDY)
 
     weigh((), values)
 
 
-def _referred(values: Any, path: tuple[str, ...], key: str) -> tuple[tuple[str, ...], Any]:
-    """The path and value that a reference means; None for one that leads nowhere, which OmegaConf names later."""
+def _referred(values: Any, path: tuple[str, ...], key: str) -> tuple[tuple[str, ...], Any] | None:
+    """The path and value that a reference means, the value None where it leads nowhere, which OmegaConf names later;
+    None where it leads through another reference, whose weight nobody would count."""
     dots = len(key) - len(key.lstrip("."))
     start = path[: max(0, len(path) - dots)] if dots else ()
     found = (*start, *re.findall(r"[\w-]+", key))
     value = values
     for name in found:
         if isinstance(value, dict):
-            value = {str(each): inner for each, inner in value.items()}.get(name)
-        elif isinstance(value, list) and name.isdigit() and int(name) < len(value):
+            value = value.get(name)
+        elif (
+            isinstance(value, list) and name.isascii() and name.isdecimal() and len(name) < 9 and int(name) < len(value)
+        ):
             value = value[int(name)]
+        elif isinstance(value, str) and "${" in value:
+            return None
         else:
             return ("", *found), None
     return found, value

@@ -1,10 +1,11 @@
 """What ``progress.json`` may hold: every key that is read later, its kind and its range, checked before it is used."""
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 MOST = 2**53  # of a count; beyond it JSON readers of other languages round
+MOST_TABLES = 5_000
+MOST_DIMENSIONS = 16
 FORMAT = 3  # of contents: 2 has no digests of the data
 
 Check = Callable[[Any], bool]
@@ -48,16 +49,16 @@ def _positive(value: Any) -> bool:
 
 
 def _number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and abs(value) < 1e18
+    return type(value) in (int, float) and abs(value) < 1e18
 
 
 def _or_null(holds: Check) -> Check:
     return lambda value: value is None or holds(value)
 
 
-def _list(holds: Check, length: int | None = None, *, least: int = 0) -> Check:
+def _list(holds: Check, length: int | None = None, *, least: int = 0, most: int = MOST) -> Check:
     def of_each(value: Any) -> bool:
-        sized = isinstance(value, list) and len(value) >= least and (length is None or len(value) == length)
+        sized = isinstance(value, list) and least <= len(value) <= most and (length is None or len(value) == length)
         return sized and all(map(holds, value))
 
     return of_each
@@ -77,7 +78,11 @@ def _data(value: Any) -> bool:
 
 
 def _tables(value: Any) -> bool:
-    return _list(_kind(dict))(value)
+    return _list(_kind(dict), most=MOST_TABLES)(value)
+
+
+def _loss(value: Any) -> bool:
+    return type(value) is float or (type(value) is int and abs(value) < MOST)
 
 
 COUNT, POSITIVE, TEXT = (_count, "a whole number from 0"), (_positive, "a whole number from 1"), (_kind(str), "text")
@@ -90,7 +95,7 @@ PROGRESS: dict[str, tuple[Check, str]] = {  # the fields of ``loop.Progress``
     "best_step": (_or_null(_count), "a whole number or null"),
     "stopped_early": (_kind(bool), "true or false"),
     "unfinished": (_kind(bool), "true or false"),
-    "losses_since": (_list(_list(_list(_kind(int, float)))), "lists of lists of lists of numbers"),
+    "losses_since": (_list(_list(_list(_loss))), "lists of lists of lists of numbers"),
     "legs": (_list(_list(_positive, 4)), "lists of four whole numbers"),
     "paces": (_list(_list(_number, 3), least=1), "lists of three numbers, one at least"),
 }
@@ -99,10 +104,10 @@ NEEDED |= {"num_steps", "num_rows", "world_size", "batch_size", "window_rows"}
 CONTENTS: dict[str, tuple[Check, str]] = {
     "format": POSITIVE,
     "saved_at": TEXT,
-    "tables": (_tables, "a list of mappings"),
+    "tables": (_tables, f"a list of at most {MOST_TABLES:,} mappings"),
     "dense_optimizer": (lambda value: isinstance(value, dict) and type(value.get("kind")) is str, "{kind: …}"),
     "average": (_or_null(_number), "a number or null"),
-    "sizes": (_mapping(_list(_count)), "lists of whole numbers by name"),
+    "sizes": (_mapping(_list(_count, most=MOST_DIMENSIONS)), "short lists of whole numbers by name"),
     "world_size": POSITIVE,
     "rng": (_list(_kind(str)), "a list of names"),
     "data": (_data, "{sparse: …, dense: …, axes: …}"),

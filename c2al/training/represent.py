@@ -16,6 +16,7 @@ from torch import nn
 from c2al.data.scan import read_columns
 from c2al.model import Ranker
 from c2al.parallel.ranks import Ranks, sum_over_ranks, together
+from c2al.plain_files import whole_file
 from c2al.schema import DataError, Schema
 from c2al.training import build
 from c2al.training.evaluate import evaluate_splits
@@ -83,10 +84,8 @@ class UnitMeans(AbstractContextManager):
         if not ranks.is_first:
             return
         z_UE = (sum_UE.cpu().numpy() / self.rows[:, None]).astype(np.float32)
-        partial = path.with_suffix(".partial")
-        with partial.open("wb") as file:
+        with whole_file(path) as file:
             np.savez(file, unit=self.unit, rows=self.rows, z_UE=z_UE)
-        partial.rename(path)
 
     def __exit__(self, *_: object) -> None:
         for hook in self._hooks:

@@ -4,6 +4,8 @@ Checked before torch is imported and before any data is read or made. Imports no
 """
 
 import os
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +15,16 @@ from c2al.training.lock import NAME as LOCK
 from c2al.training.lock import FolderLock, goes_on
 
 LAUNCH = "launch"  # in a run's folder, what the launchers of this job and of former ones write
-WHOLE = ("config.yaml", "report.json", "metrics.jsonl", "pairs.json", "pairs.png", "evaluation_*.json")
+PARTS = (".partial", ".*.partial")  # of former versions, and as c2al.plain_files names them
+WHOLE = ("config.yaml", "asked.yaml", "report.json", "metrics.jsonl", "pairs.json", "pairs.png", "evaluation_*.json")
 CHECKPOINT_FILES = (".metadata", ".metadata.tmp", "__*_*.distcp", "progress.json", "progress.json.damaged")
 LEARNED_SUFFIXES = ("", ".partial", ".c2al-replaced")  # as c2al.data.prepared_folder has them
 RUN_FILES = (  # all that c2al writes into a run's folder: train, and by default evaluate and discover
     *WHOLE,
-    *(f"{name}.partial" for name in WHOLE),
-    *(LOCK, "asked.yaml", "output.log", "non_finite_step_*_rank_*.pt"),
+    *(f"{name}{part}" for name in WHOLE for part in PARTS),
+    *(LOCK, "output.log", "non_finite_step_*_rank_*.pt"),
     *(f"checkpoints/step_[0-9]*/{name}" for name in CHECKPOINT_FILES),
-    *(f"scores/{split}{suffix}" for split in SPLITS for suffix in (".parquet", ".partial")),
+    *(f"scores/{split}{suffix}" for split in SPLITS for suffix in (".parquet", ".partial", ".parquet.*.partial")),
     *(f"scores/{split}_step_[0-9]*" for split in SPLITS),
     *(f"scores/{split}_units.*" for split in SPLITS),
     *("weights/step_[0-9]*.npz", "weights/step_[0-9]*.partial"),
@@ -30,6 +33,7 @@ RUN_FILES = (  # all that c2al writes into a run's folder: train, and by default
     *(f"learned{suffix}/{s}/*.parquet" for suffix in LEARNED_SUFFIXES for s in SPLITS),
     "learned.lock",
 )
+WRITTEN = ("scores", "weights", "tensorboard", "logs", LAUNCH)  # folders in which files are written
 LEARNED = tuple(pattern for pattern in RUN_FILES if pattern.startswith("learned"))
 ELSEWHERE = "choose another name=…, or run_dir=…"
 MOVE_IT = "move it away, or choose another name=… or run_dir=…"
@@ -96,6 +100,8 @@ def check_run_dir(config: Any) -> None:
         check_name(config.name)
         path = check_folder(config.run_dir)
         refuse_misplaced(path)
+        if path.is_dir():
+            refuse_links(path, checkpoints=True)
         before = FolderLock(path).read()
         if not (config.resume or goes_on(before)):
             refuse_existing(path, overwrite=config.overwrite, clearing=bool(before.get("clearing")))
@@ -111,12 +117,47 @@ def refuse_existing(path: Path, *, overwrite: bool, clearing: bool = False) -> N
     if overwrite:
         if path.is_dir():
             refuse_foreign(path, RUN_FILES, what="a run", remedy=MOVE_IT)
-    elif (path / "config.yaml").exists():
+    elif has_run_files(path):
         raise DataError(
             "a run is there already",
             file=str(path),
             remedy="go on with it by resume=true, replace it by overwrite=true, or choose another name=…",
         )
+
+
+def has_run_files(path: Path) -> bool:
+    """Whether a folder holds what only a run writes, finished or not."""
+    files = any(os.path.lexists(path / name) for name in ("config.yaml", "report.json", "metrics.jsonl"))
+    return files or any((path / name).is_dir() and any((path / name).iterdir()) for name in ("weights", "checkpoints"))
+
+
+def refuse_links(run: Path, *, checkpoints: bool = False) -> None:
+    """Raise a DataError where a link in a run's folder would have what is written into it land elsewhere.
+
+    Whoever is given a run's folder evaluates it or goes on with it, and a link in it would be followed, a pipe waited
+    for. The folder itself may be a link. ``checkpoints``: they are written as well, and not only read.
+    """
+    root = run.resolve()
+    for path in _written_into(run, checkpoints):
+        mode = path.lstat().st_mode
+        if not (stat.S_ISLNK(mode) or stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            problem = "the run's folder has something that is neither a file nor a folder"
+            raise DataError(problem, file=str(path), remedy="remove it")
+        if stat.S_ISLNK(mode) and not path.resolve().is_relative_to(root):
+            problem = "the run's folder has a link that leads out of it, and c2al writes there"
+            remedy = "copy the folder with the files instead of the links: cp -rL FOLDER COPY"
+            if path == run / "checkpoints":
+                remedy += "; checkpoints elsewhere are training.checkpoints=…"
+            raise DataError(problem, file=str(path), value=os.readlink(path), remedy=remedy)
+
+
+def _written_into(run: Path, checkpoints: bool) -> Iterator[Path]:
+    for path in sorted(run.iterdir()):
+        if path.name != "checkpoints" or checkpoints:
+            yield path
+    for name in (*WRITTEN, *(("checkpoints",) if checkpoints else ())):
+        if (run / name).is_dir():
+            yield from sorted((run / name).iterdir())
 
 
 def refuse_misplaced(path: Path, key: str = "the run's folder") -> None:

@@ -20,28 +20,12 @@ from c2al.parallel.environment import own_rank
 from c2al.parallel.ranks import Ranks, agree, broadcast
 from c2al.parallel.signals import Stopped
 from c2al.parallel.threads import usable_cores
+from c2al.plain_files import whole_file, write_whole
 from c2al.schema import DataError
 from c2al.training.lock import FolderLock, goes_on
-from c2al.training.run_dir import clear_run, refuse_existing
+from c2al.training.run_dir import clear_run, refuse_existing, refuse_links
 
 log = logging.getLogger(__name__)
-
-
-WRITTEN = ("scores", "weights", "tensorboard", "logs")  # folders of a run that its evaluation writes into
-
-
-def refuse_links(run: Path) -> None:
-    """Raise a DataError where a link in a run's folder would have what is written into it land elsewhere.
-
-    Whoever is given a run's folder evaluates it, and a link in it would be followed. Its checkpoints are only read.
-    """
-    root = run.resolve()
-    inside = [path for name in WRITTEN if (run / name).is_dir() for path in (run / name).iterdir()]
-    for path in (*run.iterdir(), *inside):
-        if path.is_symlink() and path != run / "checkpoints" and not path.resolve().is_relative_to(root):
-            problem = "the run's folder has a link that leads out of it, and evaluating writes there"
-            remedy = "copy the folder with the files instead of the links: cp -rL FOLDER COPY"
-            raise DataError(problem, file=str(path), value=os.readlink(path), remedy=remedy)
 
 
 class RunFolder:
@@ -62,6 +46,8 @@ class RunFolder:
 
     def _open(self, *, overwrite: bool, locked: bool) -> Exception | None:
         try:
+            if self.path.is_dir():
+                refuse_links(self.path, checkpoints=locked)
             if locked:
                 self.path.mkdir(parents=True, exist_ok=True)
                 self._lock.take()
@@ -93,9 +79,7 @@ class RunFolder:
     def write(self, name: str, text: str) -> None:
         """Write a file whole or not at all (rank 0)."""
         if self.ranks.is_first:
-            partial = self.path / f"{name}.partial"
-            partial.write_text(text)
-            partial.rename(self.path / name)
+            write_whole(self.path / name, text)
 
     def log_metrics(self, line: Mapping[str, Any]) -> None:
         """Append one line to ``metrics.jsonl`` and its numbers to TensorBoard (rank 0)."""
@@ -125,16 +109,16 @@ class RunFolder:
             kept = [line for line, at, split in lines if at < step or (at == step and (validated or split == "train"))]
             self.write("metrics.jsonl", "".join(f"{line}\n" for line in kept))
         for path in (self.path / "weights").glob("step_*.npz"):
-            if int(path.stem.removeprefix("step_")) > step:
+            at = path.stem.removeprefix("step_")
+            if at.isascii() and at.isdecimal() and int(at) > step:
                 path.unlink()
 
     def write_weights(self, step: int, arrays: Mapping[str, np.ndarray]) -> None:
         """Write ``weights/step_<8 digits>.npz`` (rank 0)."""
         if self.ranks.is_first:
             path = self.path / "weights" / f"step_{step:08d}.npz"
-            with path.with_suffix(".partial").open("wb") as file:
+            with whole_file(path) as file:
                 np.savez(file, allow_pickle=False, **arrays)
-            path.with_suffix(".partial").rename(path)
 
     def write_report(self, report: Mapping[str, Any]) -> None:
         """Write ``report.json``: the run is finished."""

@@ -24,7 +24,7 @@ from c2al.training.checkpoint_faults import NO_DIGESTS, tell, unwrapped
 from c2al.training.checkpoint_store import Store
 from c2al.training.loaded_config import read_run
 from c2al.training.progress_file import checked
-from c2al.training.run_folder import refuse_links
+from c2al.training.run_dir import refuse_links
 
 RANKER = "dense.ranker."
 

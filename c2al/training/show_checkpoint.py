@@ -10,12 +10,16 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from c2al.parallel.plan import span
+from c2al.printable import printable
 from c2al.schema import DataError
 from c2al.training.checkpoint_faults import NO_DIGESTS
 from c2al.training.checkpoint_store import DAMAGED, PARTIAL, Store
 from c2al.training.progress_file import checked
+
+MOST_LETTERS = 2_000  # of one line
 
 
 def look(place: str, *, verify: bool = True) -> list[dict[str, Any]]:
@@ -29,7 +33,7 @@ def look(place: str, *, verify: bool = True) -> list[dict[str, Any]]:
     if name.startswith("step_"):
         step = name.removeprefix("step_").removesuffix(PARTIAL).removesuffix(DAMAGED)
         store = Store(place[: -len(name)])
-        if not step.isdigit() or not store.fs.exists(place):
+        if not (step.isascii() and step.isdecimal() and len(step) < 16) or not store.fs.exists(place):
             raise DataError("no checkpoint there", file=place, remedy="name a folder that is there")
         if name.endswith((PARTIAL, DAMAGED)):
             return [{"step": int(step), "where": place, "fault": f"set aside or unfinished: {name}"}]
@@ -59,7 +63,7 @@ def _described(store: Store, step: int, verify: bool) -> dict[str, Any]:
 
 def listing(found: Sequence[Mapping[str, Any]]) -> Group:
     """A line for each checkpoint; the newest that says something, in full."""
-    lines = [f"step {each['step']:,}: {each['where']}: {_state(each)}" for each in found]
+    lines = [_text(f"step {each['step']:,}: {each['where']}: {_state(each)}") for each in found]
     full = next((each for each in reversed(found) if "contents" in each), None)
     return Group(*lines, *(("", *_in_full(full)) if full is not None else ()))
 
@@ -77,7 +81,7 @@ def _in_full(found: Mapping[str, Any]) -> list[Any]:
     adam = "with moments" if any(name.startswith("dense_optim.") for name in sizes) else "before its first step"
     legs = f" of the leg after {len(found['legs'])} others" if found["legs"] else ""
     average = "none" if said["average"] is None else f"decay {said['average']}"
-    return [
+    said_in_full = [
         f"step {found['step']:,} of {found['num_steps']:,} · {found['rows']:,} rows seen · saved {said['saved_at']}",
         f"position: epoch {found['epoch']}, step {found['step_in_epoch']:,}{legs}, on {found['num_rows']:,} rows, "
         f"{found['world_size']} ranks × {found['batch_size']:,} rows",
@@ -88,6 +92,7 @@ def _in_full(found: Mapping[str, Any]) -> list[Any]:
         f"c2al {said.get('c2al')} ({said.get('commit') or 'no commit'}) · {versions}",
         f"{len(found['files'])} files, {total:,} bytes",
     ]
+    return [_text(line) if isinstance(line, str) else line for line in said_in_full]
 
 
 def _tables(tables: Sequence[Mapping[str, Any]]) -> Table:
@@ -98,15 +103,20 @@ def _tables(tables: Sequence[Mapping[str, Any]]) -> Table:
     for each in tables:
         dtype = "" if each["dtype"] == "float32" else f" {each['dtype']}"
         shown.add_row(
-            each["table"],
-            f"{each['num_rows']:,} × {each['dim']}{dtype}",
-            each["sharding"],
+            _text(each["table"]),
+            _text(f"{each['num_rows']:,} × {each['dim']}{dtype}"),
+            _text(each["sharding"]),
             span(each["ranks"]),
-            each["optimizer"],
+            _text(each["optimizer"]),
             f"{each['weight_bytes']:,}",
             f"{each['moment_bytes']:,}",
         )
     return shown
+
+
+def _text(said: str) -> Text:
+    """As it stands: brackets in it are no markup."""
+    return Text(printable(said, most=MOST_LETTERS))
 
 
 def _numbers(size: Sequence[int]) -> int:
