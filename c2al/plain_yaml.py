@@ -7,6 +7,7 @@ import yaml
 PLAIN_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "seq", "map", "merge")}
 PLAIN_TAGS |= {"tag:yaml.org,2002:timestamp"}  # a date is read as its text
 NUMBERS = {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
+MOST_DEPTH = 100
 MOST_DIGITS = 100  # of a number; 59:59:59… is one, and takes time by the square of its length
 
 
@@ -26,7 +27,8 @@ def load(text: str, *, most_values: int, most_letters: int) -> Any:
             longer than ``most_letters``.
         yaml.YAMLError, ValueError, RecursionError: It is no YAML.
     """
-    loader = yaml.SafeLoader(text)
+    loader = _Loader(text)
+    loader.most_nodes = most_values
     try:
         root = loader.get_single_node()
         if root is None:
@@ -35,6 +37,28 @@ def load(text: str, *, most_values: int, most_letters: int) -> Any:
         return loader.construct_document(root)
     finally:
         loader.dispose()
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads no more and goes no deeper than anybody writes: depth takes time by its square."""
+
+    most_nodes, _nodes, _depth = 0, 0, 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self._depth += 1
+        self._nodes += 1
+        if self._nodes > self.most_nodes:
+            raise YamlRefusedError(f"holds more than {self.most_nodes:,} values")
+        if self._depth > MOST_DEPTH:
+            raise YamlRefusedError(f"has more than {MOST_DEPTH} levels")
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+    def fetch_flow_collection_start(self, token: Any) -> None:
+        if self.flow_level > MOST_DEPTH:
+            raise YamlRefusedError(f"has more than {MOST_DEPTH} levels")
+        super().fetch_flow_collection_start(token)
 
 
 def _check(root: yaml.Node, most_values: int, most_letters: int) -> None:

@@ -201,6 +201,9 @@ class Schema:
         path = f"{folder.rstrip('/')}/schema.yaml"
         try:
             raw = plain_yaml.load(_text(folder), most_values=MOST_VALUES, most_letters=MOST_BYTES)
+        except plain_yaml.YamlRefusedError as error:
+            problem = f"schema.yaml {error.problem}"
+            raise DataError(problem, file=path, value=error.value, remedy="prepare the data again") from None
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             if isinstance(error, DataError):
                 raise
@@ -241,7 +244,11 @@ def _check_values(schema: Schema) -> None:
         )
         parts = str(sparse.vocabulary).replace("\\", "/").split("/")
         inside = (
-            type(sparse.vocabulary) is str and "" not in parts and ".." not in parts and "://" not in sparse.vocabulary
+            type(sparse.vocabulary) is str
+            and "" not in parts
+            and ".." not in parts
+            and "://" not in sparse.vocabulary
+            and "::" not in sparse.vocabulary
         )
         _need(sparse.vocabulary is None or inside, f"the vocabulary of {sparse.name}", sparse.vocabulary)
     for dense in schema.dense:

@@ -1,3 +1,4 @@
+import os
 import pickle
 from dataclasses import replace
 
@@ -145,3 +146,35 @@ def test_a_schema_that_is_none_is_one_line(tmp_path, text):
     with pytest.raises(DataError, match=r"schema\.yaml") as raised:
         Schema.load(str(tmp_path))
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "rows", ["http://127.0.0.1:9/x", "s3://b/x", "zip::x", "file://x::y", "5", "[a]", "null", "''"]
+)
+def test_a_view_opens_no_other_store(tmp_path, rows):
+    (tmp_path / "schema.yaml").write_text(f"view_of: {rows}\nfingerprint: x\naxes: []\n")
+    with pytest.raises(DataError, match="a view's rows"):
+        Schema.load(str(tmp_path))
+
+
+@pytest.mark.parametrize("place", ["s3://b/x", "zip::x", "foo://x", "a" * 5000, "a\0b", "ftp://127.0.0.1:9/x"])
+def test_a_place_that_does_not_open_is_one_line(place):
+    with pytest.raises(DataError):
+        Schema.load(place)
+
+
+def test_a_schema_that_unfolds_or_is_a_pipe(tmp_path):
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 9)]
+    (tmp_path / "schema.yaml").write_text("\n".join(lines))
+    with pytest.raises(DataError, match="unfolds to"):
+        Schema.load(str(tmp_path))
+    (tmp_path / "schema.yaml").unlink()
+    os.mkfifo(tmp_path / "schema.yaml")
+    with pytest.raises(DataError, match="not a regular file"):
+        Schema.load(str(tmp_path))
+
+
+def test_an_error_moves_no_terminal():
+    said = str(DataError("a\x1b[2J", file="b\udcff", value="c\nd\u202e" + "é" * 300, remedy="e"))
+    assert said == "a\\x1b[2J (file b\\udcff, value c\\nd\\u202e" + "é" * 300 + "). Remedy: e"

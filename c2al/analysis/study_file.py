@@ -71,9 +71,15 @@ def _flag(value: Any, key: str) -> bool:
 
 def _run(value: Any, key: str) -> str:
     """A run's folder, which lies in the study's."""
-    if not isinstance(value, str) or "\0" in value or os.path.isabs(value) or ".." in value.split("/"):
+    if not isinstance(value, str) or not _names_a_file(value) or os.path.isabs(value) or ".." in value.split("/"):
         raise _MisfitError("expected a path below the study's folder", key, value)
     return value
+
+
+def _names_a_file(text: str) -> bool:
+    """Whether any file could have that path."""
+    parts = text.encode("utf-8", "surrogatepass").split(b"/")
+    return "\0" not in text and max(map(len, parts)) < 256 and len(text) < 2000
 
 
 def _any(value: Any, key: str) -> Any:
@@ -239,7 +245,7 @@ def checked_study(study: dict[str, Any], path: Path) -> dict[str, Any]:
         seen.add(cell)
         if any(ends is not None and len(ends) != 2 for ends in (row["row_interval"] or {}).values()):
             raise _error(path, _MisfitError("expected two ends", f"cells[{i}].row_interval", ""), STUDY_REMEDY)
-    if (name := study["pairs_file"]) and Path(name).name != name:
+    if (name := study["pairs_file"]) and (Path(name).name != name or not _names_a_file(name)):
         raise _error(path, _MisfitError("expected the name of a file in the folder", "pairs_file", name), STUDY_REMEDY)
     below = path.parent.resolve()
     for name, arm in arms.items():

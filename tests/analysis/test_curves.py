@@ -1,9 +1,11 @@
 import json
+import os
 import re
 
 import pytest
 
 from c2al.analysis.curves import learning_curves, run_paths, width_along_training
+from c2al.schema import DataError
 
 
 def write(folder, lines):
@@ -67,3 +69,13 @@ def test_seeds_are_thin_where_there_are_several(tmp_path, num):
     runs = {"baseline": {str(i): write(tmp_path / str(i), validation([1.0, 0.9, 0.8])) for i in range(num)}}
     (_, svg), *_ = learning_curves(runs, "baseline")
     assert svg.count("opacity:.35") == (0 if num == 1 else num)
+
+
+def test_steps_beyond_all_floats_and_pipes(tmp_path):
+    run = write(tmp_path / "run", [{"step": 10**400, "split": "validation", "ne": 1}])
+    with pytest.raises(DataError, match="no line of metrics"):
+        learning_curves({"a": {"0": run}}, "a")
+    (run / "metrics.jsonl").unlink()
+    os.mkfifo(run / "metrics.jsonl")
+    with pytest.raises(DataError, match="not a regular file"):
+        learning_curves({"a": {"0": run}}, "a")

@@ -150,3 +150,15 @@ def test_names_are_escaped(fake_study, tmp_path):
     assert "<script" not in html
     assert "&lt;b&gt;&amp;" in html
     assert "<b>&" not in html.replace("<b>&lt;", "").replace("<b>&#", "")
+
+
+def test_a_report_is_written_through_no_link_and_opens_no_url(fake_study, tmp_path):
+    study, folder = fake_study
+    copied = shutil.copytree(folder, tmp_path / "study")
+    (tmp_path / "mine").write_text("keep")
+    (copied / "report.html").unlink(missing_ok=True)
+    for name in ("report.partial", "report.html.partial", "report.html"):
+        (copied / name).symlink_to("../mine")
+    study = {**study, "data": {**study["data"], "path": "http://127.0.0.1:9/x"}}
+    assert "lie on another store" in read(write_report(study, str(copied)))[2]
+    assert (tmp_path / "mine").read_text() == "keep"

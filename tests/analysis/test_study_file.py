@@ -3,6 +3,7 @@
 import copy
 import io
 import json
+import os
 import random
 import re
 import shutil
@@ -11,6 +12,7 @@ from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from omegaconf import OmegaConf
 from rich.console import Console
@@ -20,7 +22,7 @@ from c2al.analysis.arms import Run
 from c2al.analysis.markdown import code, markdown, words
 from c2al.analysis.report import write_report
 from c2al.analysis.significance import conclude
-from c2al.analysis.study_file import load_pairs, load_report, load_study
+from c2al.analysis.study_file import load_arrays, load_pairs, load_report, load_study
 from c2al.analysis.verdict import terminal_table
 from c2al.schema import DataError
 from tests.analysis.test_significance import drawn_cells
@@ -315,3 +317,41 @@ def test_a_finished_run_needs_its_split(tmp_path):
     assert load_report(tmp_path / "report.json", "test")["metrics"]["test"]["overall"]["ne"] is None
     with pytest.raises(DataError, match=r"metrics\.validation"):
         load_report(tmp_path / "report.json", "validation")
+
+
+@pytest.mark.parametrize("run", ["/proc/self", "../other", "runs/../../x", "a\0b", "a" * 5000, "link"])
+def test_runs_lie_in_the_studys_folder(folder, run):
+    (folder / "link").symlink_to("/proc/self")
+    study = json.loads((folder / "study.json").read_text())
+    study["arms"]["c2al"]["runs"]["0"] = run
+    save(folder, study)
+    with pytest.raises(DataError, match="below the study's folder"):
+        load_study(folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("arms", {str(i): {} for i in range(300)}, "at most 200"),
+        ("cells", [{}] * 6000, "at most 5,000"),
+        ("config", json.loads("[" * 400 + "]" * 400), "more than 64 levels"),
+        ("hardware", {"a": json.loads("[" * 900 + "]" * 900)}, "more than 64 levels"),
+    ],
+)
+def test_what_would_take_long_or_goes_too_deep(folder, key, value, said):
+    save(folder, json.loads((folder / "study.json").read_text()) | {key: value})
+    with pytest.raises(DataError, match=said):
+        load_study(folder)
+
+
+def test_arrays_that_unpack_to_more_than_the_file(tmp_path):
+    np.savez_compressed(tmp_path / "a.npz", a=np.zeros(2**20))
+    with pytest.raises(DataError, match="compressed"):
+        load_arrays(tmp_path / "a.npz")
+
+
+def test_a_pipe_is_no_study(folder):
+    (folder / "study.json").unlink()
+    os.mkfifo(folder / "study.json")
+    with pytest.raises(DataError, match="not a regular file"):
+        load_study(folder)

@@ -94,3 +94,17 @@ def test_a_view_that_is_no_folder_is_one_line(view, tmp_path):
     path.write_text(json.dumps({"pairs": [], "view": view}))
     with pytest.raises(DataError, match="view"):
         load_view(str(path))
+
+
+@pytest.mark.parametrize("view", ["http://127.0.0.1:9/x", "s3://b/x", "zip::x"])
+def test_a_view_on_another_store_is_not_opened(view, tmp_path):
+    path = tmp_path / "pairs.json"
+    path.write_text(json.dumps({"pairs": [], "view": view}))
+    with pytest.raises(DataError, match="another store"):
+        load_view(str(path))
+
+
+@pytest.mark.parametrize("path", ["s3://b/p.json", "foo://x", "ftp://127.0.0.1:9/x"])
+def test_a_store_that_does_not_open_is_one_line(path):
+    with pytest.raises(DataError, match="pairs"):
+        load_pair(path)

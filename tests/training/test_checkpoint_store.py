@@ -180,3 +180,11 @@ def test_progress_is_on_the_disk_before_the_name_is(tmp_path, monkeypatch):
 def test_a_place_that_nobody_knows():
     with pytest.raises(DataError, match="no such place for checkpoints"):
         Store("nowhere://a/b")
+
+
+def test_a_file_of_more_bytes_than_any_disk(store):
+    put(store, 8)
+    found = store.describe(8) | {"files": {"a.distcp": 10**4000}}
+    write(store, f"{store.where(8)}/progress.json", json.dumps(found | {"digest": _digest_of(found)}).encode())
+    with pytest.raises(ValueError, match=r"for the bytes of a\.distcp"):
+        store.read(8)

@@ -1,5 +1,6 @@
 """Configs that strangers wrote: nothing in them runs, reads the environment, or unfolds without end."""
 
+import os
 import shutil
 
 import pytest
@@ -8,7 +9,7 @@ from omegaconf import OmegaConf
 from c2al.cli import run as c2al
 from c2al.schema import DataError
 from c2al.training.evaluate_run import evaluate_run
-from c2al.training.loaded_config import read, read_run
+from c2al.training.loaded_config import read, read_run, with_user_keys
 from c2al.training.saved_run import SavedRun, config_of
 from c2al.verbs import find_pairs
 from tests import runs
@@ -73,8 +74,8 @@ def test_what_unfolds_without_end(tmp_path):
     assert "unfolds to" in refused(tmp_path, "\n".join(lines))
     assert "alias of itself" in refused(tmp_path, "a: &a [*a]")
     assert "refers to itself" in refused(tmp_path, "a: ${b}\nb: ${a}")
-    assert "more than 524,288 bytes" in refused(tmp_path, "a: " + "x" * 2**20)
-    assert "no YAML" in refused(tmp_path, "[" * 20_000)
+    assert "more than 262,144 bytes" in refused(tmp_path, "a: " + "x" * 2**20)
+    assert "more than 100 levels" in refused(tmp_path, "[" * 20_000)
 
 
 @pytest.mark.parametrize(
@@ -185,3 +186,21 @@ def test_links_that_lead_out_of_a_strangers_run(whole_run, tmp_path):
     (run / "checkpoints").rename(tmp_path / "far")
     (run / "checkpoints").symlink_to(tmp_path / "far")
     config_of(str(run))
+
+
+def test_references_through_references_and_too_many_in_one_text(tmp_path):
+    assert "leads through another one" in refused(tmp_path, "a: {x: 1}\nb: ${a}\nc: ${b.x}\n")
+    assert "has 101 references" in refused(tmp_path, f"a: 1\nb: '{'${a}' * 101}'\n")
+
+
+def test_a_file_does_not_say_that_the_run_in_its_folder_goes_on(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("a: 1\nresume: true\nresume_without: [optimizer]\noverwrite: true\n")
+    config = with_user_keys(read(path))
+    assert (config.resume, list(config.resume_without), config.overwrite) == (False, [], False)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "config.yaml")
+    with pytest.raises(DataError, match="not a regular file"):
+        read(tmp_path / "config.yaml")

@@ -87,3 +87,17 @@ def test_a_job_that_its_launcher_named_goes_on_without_being_told_that_it_was_re
     assert goes_on({"job": "job c2al-train-x7"})
     assert not goes_on({"job": "job c2al-train-y8"})
     assert not goes_on({})
+
+
+@pytest.mark.parametrize("text", ["[]", "5", "null", "[" * 100_000, '"a"'])
+def test_a_lock_that_is_none(tmp_path, text):
+    (tmp_path / lock.NAME).write_text(text)
+    assert FolderLock(tmp_path).read() == {}
+
+
+def test_a_lock_is_not_taken_through_a_link(tmp_path):
+    (tmp_path / "mine").write_text("keep")
+    (tmp_path / lock.NAME).symlink_to("mine")
+    with pytest.raises(OSError, match="symbolic links"):
+        FolderLock(tmp_path).take()
+    assert (tmp_path / "mine").read_text() == "keep"

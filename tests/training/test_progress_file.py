@@ -71,3 +71,18 @@ def test_one_of_a_newer_version(found):
     found["contents"]["format"] = 99
     with pytest.raises(ValueError, match="newer version"):
         checked(found)
+
+
+@pytest.mark.parametrize("name", ["seconds", "best_ne", "paces", "losses_since"])
+def test_numbers_beyond_all_floats_are_named(found, name):
+    huge = 10**400
+    found[name] = {"paces": [[huge, 1, 1]], "losses_since": [[[huge]]]}.get(name, huge)
+    assert name in fault_of(found)
+
+
+def test_more_tables_and_dimensions_than_there_are(found):
+    found["contents"]["sizes"]["dense.z"] = [2**52] * 400
+    assert "sizes" in fault_of(found)
+    del found["contents"]["sizes"]["dense.z"]
+    found["contents"]["tables"] *= 10_000
+    assert "tables" in fault_of(found)

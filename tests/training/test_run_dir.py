@@ -1,5 +1,8 @@
 """Which folder a run may have, and what of it overwriting removes."""
 
+import os
+import shutil
+
 import pytest
 from omegaconf import OmegaConf
 
@@ -133,3 +136,50 @@ def test_a_run_under_way_is_not_removed(tmp_path, monkeypatch):
         remove_run(run)
     holder.release()
     assert (run / "config.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["report.json", "metrics.jsonl", "weights/step_1.npz", "checkpoints/a/b", "config.yaml"]
+)
+def test_files_of_a_run_without_its_config_are_not_written_over(tmp_path, name):
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text("x")
+    with pytest.raises(DataError, match="a run is there already"):
+        check_run_dir(config(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "name", ["run.lock", "report.json.partial", "metrics.jsonl", "logs", "logs/rank_0.log", "checkpoints", "weights/x"]
+)
+def test_links_in_a_run_that_goes_on(tmp_path, name):
+    run, mine = a_run(tmp_path / "run"), tmp_path / "mine"
+    check_run_dir(config(run, resume=True))
+    shutil.rmtree(run / "checkpoints")
+    (run / name).parent.mkdir(exist_ok=True)
+    (run / name).unlink(missing_ok=True)
+    (run / name).symlink_to(mine)
+    with pytest.raises(DataError, match=r"has a link that leads out of it.*cp -rL"):
+        check_run_dir(config(run, resume=True))
+
+
+def test_a_pipe_in_a_run_and_a_folder_that_is_a_link(tmp_path):
+    run = a_run(tmp_path / "run")
+    (tmp_path / "link").symlink_to(run)
+    check_run_dir(config(tmp_path / "link", resume=True))
+    os.mkfifo(run / "metrics.jsonl")
+    with pytest.raises(DataError, match="neither a file nor a folder"):
+        check_run_dir(config(tmp_path / "link", resume=True))
+
+
+def test_what_a_kill_leaves_is_a_runs_own(tmp_path):
+    for name in (
+        "config.yaml",
+        "asked.yaml",
+        "evaluation_test.json",
+        "scores/test.parquet",
+        "weights/step_00000001.npz",
+    ):
+        for part in (".0123456789abcdef.partial", ""):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / f"{name}{part}").write_text("x")
+    assert first_foreign(tmp_path, RUN_FILES) is None

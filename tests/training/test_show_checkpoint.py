@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from c2al import cli
+from c2al.printable import printable
 from c2al.schema import DataError
 from c2al.training.show_checkpoint import listing, look
 
@@ -63,3 +64,22 @@ def test_nothing_there(tmp_path, place):
 def test_the_command_has_one_form(words):
     with pytest.raises(DataError, match="c2al checkpoint show DIR"):
         cli.run("checkpoint", words)
+
+
+@pytest.mark.parametrize("text", ["[/foo]", "[link=https://example.org]x[/link]", "\x1b[2J", "\ud800"])
+def test_texts_of_strangers_are_shown_as_they_stand(run, monkeypatch, text):
+    (run / "checkpoints" / "step_00000024" / "[/x]").write_text("x")
+    found = look(str(run), verify=False)
+    found[-1]["contents"]["saved_at"] = found[-1]["contents"]["tables"][0]["table"] = text
+    shown = said(found)
+    assert printable(text) in shown
+    assert "[/x]" in shown
+    assert "\x1b" not in shown
+
+
+def test_digits_of_other_scripts_name_no_step(run):
+    (run / "checkpoints" / "step_²²²²²²²²").mkdir()
+    (run / "checkpoints" / "step_٣٣٣٣٣٣٣٣").mkdir()
+    assert look(str(run), verify=False)[-1]["step"] == 24
+    with pytest.raises(DataError, match="no checkpoint there"):
+        look(f"{run}/checkpoints/step_²²²²²²²²")
