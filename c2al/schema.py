@@ -290,19 +290,7 @@ def _text(folder: str) -> str:
             raise OSError(errno.EFBIG, f"it has more than {MOST_BYTES:,} bytes")
         return content.decode()
     except (FileNotFoundError, NotADirectoryError):
-        files, root = fsspec.url_to_fs(folder.rstrip("/"))
-        if files.exists(f"{root}{REPLACED}/schema.yaml"):
-            raise DataError(
-                "a preparation was stopped while it replaced this folder; the old data is whole",
-                file=f"{root}{REPLACED}",
-                remedy=f"rename it to {folder.rstrip('/')}, or run `c2al prepare` into that folder again",
-            ) from None
-        if raw := _raw_rows(files, root):
-            remedy = f"c2al prepare source=parquet from={folder} to=DIR label=COLUMN, then data.path=DIR"
-            raise DataError("these are raw rows, not prepared data", file=raw, remedy=remedy) from None
-        raise DataError(
-            "no prepared data there", file=path, remedy="run `c2al prepare source=… to=DIR`, or fix data.path"
-        ) from None
+        raise _missing(folder.rstrip("/"), path) from None
     except UnicodeDecodeError:
         raise
     except Exception as error:  # those of stores, and of packages that are not there, have no class in common
@@ -311,6 +299,26 @@ def _text(folder: str) -> str:
         said = getattr(error, "strerror", None) or str(error) or type(error).__name__
         problem = f"schema.yaml does not open: {said:.200}"
         raise DataError(problem, file=f"{path:.300}", remedy="fix data.path, or install what it asks for") from error
+
+
+def _missing(folder: str, path: str) -> DataError:
+    nothing = DataError(
+        "no prepared data there", file=path, remedy="run `c2al prepare source=… to=DIR`, or fix data.path"
+    )
+    try:
+        files, root = fsspec.url_to_fs(folder)
+    except FileNotFoundError:  # of the archive that the folder would be in
+        return nothing
+    if files.exists(f"{root}{REPLACED}/schema.yaml"):
+        return DataError(
+            "a preparation was stopped while it replaced this folder; the old data is whole",
+            file=f"{root}{REPLACED}",
+            remedy=f"rename it to {folder}, or run `c2al prepare` into that folder again",
+        )
+    if raw := _raw_rows(files, root):
+        remedy = f"c2al prepare source=parquet from={folder} to=DIR label=COLUMN, then data.path=DIR"
+        return DataError("these are raw rows, not prepared data", file=raw, remedy=remedy)
+    return nothing
 
 
 def is_local(place: str) -> bool:
