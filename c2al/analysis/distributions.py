@@ -44,7 +44,7 @@ def score_histograms(
     firsts = {
         arm: next(iter(by_seed.values()), Path()) / "scores" / f"{split}.parquet" for arm, by_seed in runs.items()
     }
-    paths = {arm: path for arm, path in firsts.items() if path.exists()}
+    paths = {arm: path for arm, path in firsts.items() if path.is_file()}
     source = next((path for path in paths.values() if set(stored) <= score_columns(str(path))), None)
     if source is None:
         return []
