@@ -25,6 +25,7 @@ CONF = """
 ClusterName=c2al
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={port}
+FirstJobId={first}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
@@ -106,7 +107,8 @@ class Slurm:
             f"NodeName={node} NodeHostname={host} NodeAddr={node} Port={free_port()} CPUs=2 RealMemory=4000"
             for node in NODES
         ]
-        conf = CONF.format(host=host, port=free_port(), folder=self.folder)
+        # Jobs meet at a port that follows from their number: those of another cluster on this machine have others
+        conf = CONF.format(host=host, port=free_port(), first=free_port(), folder=self.folder)
         (self.folder / "slurm.conf").write_text("\n".join([conf, *lines, ""]))
         files = {name: f"{self.folder}/munge.{name}" for name in ("socket", "key", "pid", "log", "seed")}
         flags = [f"--{name}-file={files[name]}" for name in ("key", "pid", "log", "seed")]
