@@ -7,6 +7,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from c2al.key_help import GROUPS, options_of
+from c2al.overrides import ALIASES
 from c2al.schema import DataError
 
 OTHER_KINDS = ("compare", "to")  # true, or a list; a name, or a list of them
@@ -19,6 +20,19 @@ MAY_BE_NULL: tuple[str, ...] = (
     "parallel.bandwidths",
     "parallel.tables",
 )
+TEXT, WHOLE = "a text", "a whole number from 0"
+WHOLE_OR_NULL, TEXTS_OR_NULL = "a whole number or null", "a list of names or null"
+_DISCOVER = dict.fromkeys(("min_rows", "num_permutations", "num_bootstraps", "seed"), WHOLE)
+OWN_KINDS: dict[str, dict[str, str]] = {  # of verbs whose defaults do not say it
+    "evaluate": {"run": TEXT, "split": TEXT, "step": WHOLE_OR_NULL, "axes": TEXTS_OR_NULL},
+    "discover": {"run": TEXT, "split": TEXT, "show": WHOLE, "axes": TEXTS_OR_NULL, "learned.columns": TEXTS_OR_NULL}
+    | {"learned.cohorts": WHOLE}
+    | _DISCOVER,
+    "export": {"run": TEXT, "to": TEXT, "step": WHOLE_OR_NULL},
+    "score": {"artefact": TEXT, "rows": TEXT, "to": TEXT, "batch_rows": WHOLE, "workers": WHOLE},
+    "report": {"study": TEXT},
+    "study": {f"study.discover.{key}": kind for key, kind in _DISCOVER.items() if key != "seed"},
+}
 FREE = ("model.interaction", "model.heads", "method.weighting", "method.sharing", "method.rows", "data.prepare")
 
 
@@ -36,6 +50,11 @@ def check_kinds(config: Any, base: Callable[[], Any], name: str, keys: Sequence[
             )
     if not keys:
         return
+    for key in keys:
+        key = ALIASES.get(name, {}).get(key, key)
+        wanted = OWN_KINDS.get(name, {}).get(key)
+        if wanted and not _is(_at(config, key), wanted):
+            raise DataError(f"{key} is {wanted}", value=_word(_at(config, key)), remedy=f"set {key} to {wanted}")
     usual = base()
     for key in keys:
         _check(config, usual, key)
@@ -64,6 +83,16 @@ def _check(config: Any, usual: Any, key: str) -> None:
         return  # arguments of a class, which checks them itself
     if wanted := _wanted(value, default, key):
         raise DataError(f"{key} is {wanted}", value=_word(value), remedy=_remedy(default, key))
+
+
+def _is(value: Any, kind: str) -> bool:
+    if value is None:
+        return kind in (WHOLE_OR_NULL, TEXTS_OR_NULL)
+    if kind == TEXTS_OR_NULL:
+        return isinstance(value, ListConfig) and all(isinstance(each, str) for each in value)
+    if kind == TEXT:
+        return isinstance(value, str) and bool(value)
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _wanted(value: Any, default: Any, key: str) -> str:

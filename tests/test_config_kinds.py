@@ -42,8 +42,8 @@ def test_a_part_that_is_not_chosen(verb, group):
         ("study", "study.seeds=3", "a list"),
         ("study", "study.discover=null", "a group of keys"),
         ("study", "study.variants=5", "a group of keys"),
-        ("discover", "min_rows=few", "a number"),
-        ("score", "batch_rows=true", "a number"),
+        ("discover", "min_rows=few", "a whole number"),
+        ("score", "batch_rows=true", "a whole number"),
         ("export", "policy=zero", "a group of keys"),
         ("plan", "parallel.memory_gib=[1]", ""),
     ],
@@ -78,7 +78,6 @@ def test_values_that_fit(verb, words):
         ("training.timeout_s", [3]),
         ("training.batch_size", "many"),
         ("seed", "0.5.1"),
-        ("resume", "perhaps"),
         ("parallel.sharding", ["auto"]),
         ("data.path", {"folder": "x"}),
     ],
@@ -99,3 +98,33 @@ def choices():
 @pytest.mark.parametrize("choice", choices())
 def test_every_choice_of_conf_is_of_the_usual_kinds(choice):
     check_loaded(cli.compose("config", [choice]), cli.compose("config", []))
+
+
+@pytest.mark.parametrize(
+    ("verb", "word", "said"),
+    [
+        ("evaluate", "step=6.0", "step is a whole number or null (value 6.0)"),
+        ("evaluate", "axes=5", "axes is a list of names or null"),
+        ("evaluate", "axes=segment", "axes is a list of names or null"),
+        ("evaluate", "axes=[1]", "axes is a list of names or null"),
+        ("evaluate", "run=null", "run is a text (value null)"),
+        ("evaluate", "split=null", "split is a text (value null)"),
+        ("discover", "seed=-1", "seed is a whole number from 0 (value -1)"),
+        ("discover", "seed=null", "seed is a whole number from 0"),
+        ("discover", "min_rows=1.5", "min_rows is a whole number from 0"),
+        ("discover", "num_permutations=19.5", "num_permutations is a whole number from 0"),
+        ("discover", "learned.cohorts=2.5", "learned.cohorts is a whole number from 0"),
+        ("score", "batch_rows=1e3", "batch_rows is a whole number from 0"),
+        ("score", "workers=1.5", "workers is a whole number from 0"),
+        ("score", "model=null", "artefact is a text"),
+        ("export", "step=x", "step is a whole number or null"),
+        ("study", "study.discover.min_rows=x", "study.discover.min_rows is a whole number from 0"),
+    ],
+)
+def test_values_that_a_verb_cannot_take(verb, word, said):
+    given = {"evaluate": ["run=r"], "discover": ["run=r"], "score": ["model=m", "data=d", "to=t"]}
+    given |= {"export": ["run=r", "to=m"], "study": []}
+    words = [each for each in given[verb] if each.partition("=")[0] != word.partition("=")[0]] + [word]
+    with pytest.raises(DataError) as raised:
+        cli.run(verb, words)
+    assert said in str(raised.value)

@@ -67,6 +67,13 @@ def chosen(kind: str, *, kept: float | None = None, scores: str | None = None) -
     raise DataError("no such calibration", value=kind, remedy=f"one of {', '.join(KINDS)}")
 
 
+def check_used(kind: str | None, *, kept: Any = None, scores: Any = None) -> None:
+    """Raise a DataError where ``kept`` or ``scores`` is given to a kind of calibration that does not use it."""
+    for key, value, of in (("kept", kept, "sampling"), ("scores", scores, "isotonic")):
+        if value is not None and kind != of:
+            raise DataError(f"{key} is of calibration={of}", value=value, remedy=f"say calibration={of} too")
+
+
 def checked_kept(kept: Any) -> float:
     """The share of negatives that were kept, a DataError unless it is above 0 and at most 1."""
     if not isinstance(kept, int | float) or isinstance(kept, bool) or not 0 < kept <= 1:

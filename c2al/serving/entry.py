@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from c2al.schema import DataError
-from c2al.serving.calibration import chosen
+from c2al.serving.calibration import check_used, chosen
 from c2al.serving.export import export
 from c2al.serving.manifest import FORMATS
 from c2al.serving.triton import export_repository
@@ -16,6 +16,7 @@ SETTINGS = ("dtype", "step", "device", "proof", "proof_rows", "quality_rows")
 
 def run(config: Any) -> int:
     """Export as the config says; what a person reads of it."""
+    check_used(config.calibration, kept=config.kept)
     scores = f"{config.run}/scores/validation.parquet"
     settings = {key: config[key] for key in SETTINGS} | {
         "policy": dict(config.policy),

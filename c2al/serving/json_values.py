@@ -183,10 +183,10 @@ def _whole(column: _Column, taken: set[type], remedy: str) -> pa.Array:
     try:
         if types <= {int}:
             return pa.array(column.values, pa.int64())
-        found = [_id(each) for each in column.values]
+        found = [None if each == "" else _id(each) for each in column.values]
         return pa.array([None if each is None else int(each) for each in found], pa.int64())
     except (OverflowError, ValueError):
-        column.refuse_first(lambda each: each is not None and not _is_id(each), remedy)
+        column.refuse_first(lambda each: each not in (None, "") and not _is_id(each), remedy)
 
 
 def _is_id(value: Any) -> bool:

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from c2al.output_files import check_scores_file
 from c2al.schema import DataError, Schema
-from c2al.serving.calibration import calibrated_logits, chosen, sigmoid
+from c2al.serving.calibration import calibrated_logits, check_used, chosen, sigmoid
 from c2al.serving.encode import Encoder
 from c2al.serving.matching import check_same
 from c2al.serving.rows import PreparedRows, RawRows, Rows, Source, is_prepared
@@ -111,9 +111,7 @@ def score(
 def run(config: Any, progress: Callable[[int, int], None]) -> Scored:
     """As the config of the verb says."""
     asked = config.calibration
-    if asked is None and (config.kept is not None or config.scores is not None):
-        key, kind = ("kept", "sampling") if config.kept is not None else ("scores", "isotonic")
-        raise DataError(f"{key} is of calibration={kind}", value=config[key], remedy=f"say calibration={kind} too")
+    check_used(asked, kept=config.kept, scores=config.scores)
     own = asked == "isotonic" and config.scores is None  # the model's own curve, if it has one
     return score(
         config.artefact,

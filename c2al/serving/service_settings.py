@@ -6,7 +6,7 @@ from typing import Any
 
 from c2al.schema import DataError
 from c2al.serving.batching import Limits
-from c2al.serving.calibration import KINDS
+from c2al.serving.calibration import KINDS, check_used
 
 POLICY = {"unknown": ("zero", "error"), "null": ("zero", "error"), "missing": ("error", "default")}
 WHOLE = (
@@ -14,6 +14,7 @@ WHOLE = (
     "max_unfinished_bytes",
 )
 SECONDS = ("body_timeout_s", "head_timeout_s", "send_timeout_s", "keep_alive_s", "stop_s")
+LARGEST = 2**40  # of all settings
 LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -60,19 +61,22 @@ class Settings:
     log_level: str = "info"
 
     def __post_init__(self) -> None:
-        for name in (*WHOLE, *SECONDS):
+        for name in WHOLE:
+            self._check(name, _above(getattr(self, name), 0, whole=True), "give a whole number above 0")
+        for name in SECONDS:
             self._check(name, _above(getattr(self, name), 0), "give a number above 0")
         self._check("max_head_bytes", self.max_head_bytes >= 1024, "give 1024 at least")
         self._check("max_unfinished_bytes", self.max_unfinished_bytes >= self.max_body_bytes, "max_body_bytes at least")
         self._check("max_wait_ms", _above(self.max_wait_ms, -1e-9), "give milliseconds, 0 for none")
-        self._check("threads", self.threads is None or _above(self.threads, 0), "give a number above 0, or null")
-        self._check("port", _above(self.port, -1) and self.port < 2**16, "give a port, 0 for any that is free")
+        self._check("threads", self.threads is None or _above(self.threads, 0, whole=True), "a whole number, or null")
+        self._check("port", _above(self.port, -1, whole=True) and self.port < 2**16, "a port, 0 for any free one")
         self._check("unknown_columns", self.unknown_columns in ("error", "ignore"), "error or ignore")
         self._check("log_level", self.log_level in LEVELS, f"one of {', '.join(LEVELS)}")
         self._check("trust_code", isinstance(self.trust_code, bool), "true or false")
         token = self.reload_token
         self._check("reload_token", token is None or len(str(token)) >= 8, "8 characters at least")
         self._check("calibration", self.calibration in (None, *KINDS), f"one of {', '.join(KINDS)}, null: the model's")
+        check_used(self.calibration, kept=self.kept, scores=self.scores)
         for name, choice in self.policy.items():
             known = POLICY.get(str(name), ())
             if choice is not None and choice not in known:
@@ -107,5 +111,6 @@ class Settings:
         return Limits(self.max_batch_rows, self.max_wait_ms / 1000, self.queue)
 
 
-def _above(value: Any, bound: float) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value > bound
+def _above(value: Any, bound: float, *, whole: bool = False) -> bool:
+    kinds = int if whole else (int, float)
+    return isinstance(value, kinds) and not isinstance(value, bool) and bound < value < LARGEST

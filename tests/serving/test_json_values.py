@@ -55,7 +55,7 @@ TABLE: dict[Kind, tuple[pa.DataType, list[tuple[Any, Any]]]] = {
                 (17.5, BAD),
                 (True, BAD),
                 ("x", BAD),
-                ("", BAD),
+                ("", None),
                 ("007", BAD),
                 ("1e3", BAD),
                 (" 1", BAD),

@@ -29,7 +29,8 @@ def test_words_of_the_command_line(monkeypatch):
 @pytest.mark.parametrize(
     "word",
     [
-        *("port=70000", "port=x", "queue=0", "max_wait_ms=-1", "max_body_bytes=null", "threads=0", "stop_s=soon"),
+        *("max_batch_rows=1e3", "port=8e3", "max_wait_ms=.inf", "kept=0.1", "threads=0"),
+        *("port=70000", "port=x", "queue=0", "max_wait_ms=-1", "max_body_bytes=null", "threads=1.5", "stop_s=soon"),
         *(
             "unknown_columns=perhaps",
             "max_head_bytes=9",
