@@ -65,7 +65,7 @@ def main() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             leave(BROKEN_PIPE, "", alone=not many())
         except Exception as raised:
-            error = _at_fault(raised)
+            error = _at_fault(raised, verb)
             if error is None and not many():
                 raise
             status, said = failure(error or raised, rank=own_rank())
@@ -325,13 +325,18 @@ def _job(config: Any) -> int:
     job = sweep.Job(hydra.job.num, sweep.values_of(words, same), next(filter(None, folders), ""))
     apart = not hydra.launcher._target_.endswith("BasicLauncher")  # that one runs one after the other, here
     with stop_signal.listening():
-        job.run(lambda: _program(verb, words)(config), sweep=hydra.sweep.dir, blame=_at_fault, apart=apart)
+        job.run(
+            lambda: _program(verb, words)(config),
+            sweep=hydra.sweep.dir,
+            blame=partial(_at_fault, verb=verb),
+            apart=apart,
+        )
     return 0
 
 
-def _at_fault(error: BaseException) -> DataError | None:
+def _at_fault(error: BaseException, verb: str = "") -> DataError | None:
     """The input's fault behind an error, if that is what it is; Hydra wraps what the programs that it calls raise."""
-    if isinstance(error, DataError) or (error_of_disk := full_disk(error, resumes="train" in sys.argv[1:2])):
+    if isinstance(error, DataError) or (error_of_disk := full_disk(error, resumes=verb == "train")):
         return error if isinstance(error, DataError) else error_of_disk
     if out_of_memory.ran_out(error):
         out_of_memory.give_up_spare()
@@ -356,16 +361,16 @@ def _at_fault(error: BaseException) -> DataError | None:
         remedy = "give the key, or name a whole config, such as a run's config.yaml"
         return DataError(f"the config does not fit: {first}", value=getattr(error, "full_key", None), remedy=remedy)
     named = isinstance(error, ImportError) and str(error).startswith("Error loading '")  # by hydra.utils.get_class
-    return _of_a_class(error) if isinstance(error, InstantiationException) or named else None
+    return _of_a_class(error, verb) if isinstance(error, InstantiationException) or named else None
 
 
-def _of_a_class(error: BaseException) -> DataError | None:
+def _of_a_class(error: BaseException, verb: str) -> DataError | None:
     """The fault of a class that a config names: it cannot be imported, or refuses its arguments."""
     cause, text = error.__cause__, str(error).splitlines()[0]
     where = str(error).partition("full_key: ")[2].splitlines()[:1]
     found = re.search(r"(?:target|call to|locating|loading) '([^']+)'", text)
     target = found[1] if found else ""
-    if cause and (known := _at_fault(cause)):
+    if cause and (known := _at_fault(cause, verb)):
         return known
     key = f" ({where[0]}._target_)" if where else ""
     if not found or (not cause and "Error" not in text):

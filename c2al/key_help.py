@@ -71,13 +71,11 @@ def unknown_choice(name: str, words: Sequence[str]) -> DataError | None:
     """What is said of the first override that gives a group of conf/ something that is none of its choices."""
     for word in words:
         key, _, value = word.lstrip("+").partition("=")
-        if key in GROUPS.get(name, ()) and value.startswith("["):
+        if key not in GROUPS.get(name, ()):
+            continue
+        if value.startswith("["):
             return DataError(f"{key} is one of its choices, no list", value=value, remedy=f"choose one: {key}=…")
-        if (
-            key in GROUPS.get(name, ())
-            and not set(value.split(",")) <= {*options_of(key)}
-            and value[:1] not in ("{", "'")
-        ):
+        if not set(value.split(",")) <= {*options_of(key)} and value[:1] not in ("{", "'"):
             choice = next(each for each in value.split(",") if each not in options_of(key))
             if choice == "null":
                 return DataError(f"{key} is not chosen", value="null", remedy=f"set {key}={'|'.join(options_of(key))}")

@@ -150,7 +150,7 @@ def jobs_of(sweep: str) -> list[Job]:
 def stop(sweep: str, by: str) -> None:
     """Have no further job of a sweep begin, and stop those that a signal to this process alone did not reach."""
     Path(sweep).mkdir(parents=True, exist_ok=True)
-    Path(sweep, STOP_FILE).write_text(by)
+    write_whole(Path(sweep, STOP_FILE), by)
     for job in jobs_of(sweep) if by != CTRL_C else ():  # a terminal gives Ctrl-C to all of them
         if job.status is None and job.pid and lives(job.pid):
             os.kill(job.pid, signal.SIGTERM)
@@ -172,7 +172,7 @@ def conclude(sweep: str, *, stopped: bool = False) -> int:
     jobs = jobs_of(sweep)
     others = [job for job in jobs if job.status != 0]
     for job in jobs:
-        if job not in others:
+        if job.status == 0:
             print(f"job {job.values}: {job.made}")
     for job in others:
         print(f"c2al: {job.explain(stopped=stopped)}", file=sys.stderr)

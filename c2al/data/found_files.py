@@ -102,18 +102,19 @@ class _Search:
             self.paths = [path for path in self.paths if matches(path)]
             self.left_out = [(path, reason) for path, reason in self.left_out if matches(path)]
             return
-        said = pattern[len(fixed) :].strip("/").split("/")
+        signs = pattern[len(fixed) :].strip("/").split("/")
+        asked = [sign[:1] in "._" for sign in signs]  # _*.parquet asks for what begins with _
         for path in sorted(glob.glob(pattern) if self.local else self.storage.glob(pattern)):
-            names = path[len(fixed) :].strip("/").split("/")
-            above = [f"{path[: len(path) - len('/'.join(names))]}{'/'.join(names[:i])}" for i in range(1, len(names))]
-            asked = [sign[:1] in "._" for sign in said]  # _*.parquet asks for what begins with _
+            below = path[len(fixed) :].strip("/")
+            root, names = path.removesuffix(below), below.split("/")
+            above = [root + "/".join(names[:depth]) for depth in range(1, len(names))]
             reasons = [(folder, self._reason(folder, may)) for folder, may in zip(above, asked, strict=False)]
             if left_out := next(((folder, reason) for folder, reason in reasons if reason), None):
                 self.left_out.append(left_out)
             elif self.local:
                 self._visit(path, (), asked=asked[-1])
-            elif _is_hidden(names[-1]) and not asked[-1]:
-                self.left_out.append((path, HIDDEN))
+            elif reason := self._reason(path, asked[-1]):
+                self.left_out.append((path, reason))
             elif self.storage.isdir(path):
                 self.walk(path)
             else:

@@ -21,6 +21,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from c2al.plain_files import without_waiting
 from c2al.schema import DataError
 from c2al.serving.directory import MOST_DIRECTORY_BYTES, NotAsWrittenError, NoZipError, Record, read_directory
 
@@ -185,7 +186,7 @@ class Archive:
     def _open(self) -> None:
         """Map the file: it is read through the same pages from the first check to the last use."""
         try:
-            with open(self.path, "rb", opener=_without_waiting) as file:
+            with open(self.path, "rb", opener=without_waiting) as file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                     raise NoZipError("no plain file")
                 self._records: dict[str, Record] = read_directory(file, ROOT)
@@ -237,11 +238,6 @@ class Archive:
                 raise DataError(problem, file=self.path, remedy=COPY_AGAIN)
 
 
-def _without_waiting(path: str, flags: int) -> int:
-    """Open a file; a pipe that nobody writes to is opened all the same, and refused."""
-    return os.open(path, flags | os.O_NONBLOCK)
-
-
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
@@ -268,14 +264,14 @@ def _is_text(text: str) -> bool:
 
 def _names_a_manifest(path: str) -> bool:
     """Whether the end of a zip, where its directory is, has the manifest's name."""
-    with open(path, "rb", opener=_without_waiting) as file:
+    with open(path, "rb", opener=without_waiting) as file:
         file.seek(max(0, file.seek(0, 2) - MOST_DIRECTORY_BYTES))
         return MANIFEST.encode() in file.read()
 
 
 def _begins_as_zip(path: str) -> bool:
     try:
-        with open(path, "rb", opener=_without_waiting) as file:
+        with open(path, "rb", opener=without_waiting) as file:
             return file.read(4) == b"PK\x03\x04"
     except OSError:
         return False
