@@ -21,6 +21,7 @@ ORDER = [
         "printable",
         "plain_files",
         "plain_yaml",
+        "background",
         "json_text",
         "names",
         "schema",

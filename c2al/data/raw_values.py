@@ -10,6 +10,7 @@ from c2al.data.chunks import Chunk
 from c2al.data.csv_types import typed
 from c2al.schema import DataError
 
+YEAR_1_S, YEAR_10000_S = -62_135_596_800, 253_402_300_800  # since 1970
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
@@ -125,7 +126,14 @@ def part_of(values: pa.Array, part: str) -> pa.Array:
     if not part:
         return values
     if is_number(values.type):  # seconds or milliseconds since 1970
-        seconds = pc.if_else(pc.greater(values, 10**11), pc.divide(values, 1000), values)
+        if not pa.types.is_integer(values.type):  # integers beside nulls, as pandas has them; fractions of a second
+            values = values.cast(pa.float64())
+            values = pc.floor(pc.if_else(pc.is_finite(values), values, None)).cast(pa.int64())
+        seconds = pc.if_else(pc.greater(values, 10**11), pc.divide(values, 1000), values).cast(pa.int64())
+        beyond = pc.fill_null(pc.or_(pc.less(seconds, YEAR_1_S), pc.greater_equal(seconds, YEAR_10000_S)), False)
+        if pc.any(beyond).as_py():
+            remedy = "give seconds or milliseconds since 1970, or make it a number by dense=[...]"
+            raise DataError("no time", value=values.filter(beyond)[0].as_py(), remedy=remedy)
         values = seconds.cast(pa.timestamp("s"))
     return pc.hour(values) if part == "hour" else pc.day_of_week(values)
 

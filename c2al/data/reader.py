@@ -10,10 +10,12 @@ A thread of the reader's own reads and checks the next window of rows while the 
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
 from functools import partial
 
 import numpy as np
 
+from c2al.background import Background
 from c2al.batch import Batch
 from c2al.data.columns import axis_columns, pick, stored_columns
 from c2al.data.order import Leg, Order, picked
@@ -59,6 +61,7 @@ class Reader:
         agree: Agree | None = None,
     ) -> None:
         self._agree = agree or raise_alone
+        self._thread = Background("c2al-reader")
         error = None
         try:
             self.schema = Schema.load(folder)
@@ -103,25 +106,26 @@ class Reader:
         first, skipped = divmod(start_step, order.steps_per_window)
         with OpenFiles(self._files) as files:
             load = partial(self._load, files, order, epoch, stop)
-            ahead = _Ahead(partial(load, first)) if first < order.num_windows else None
+            ahead = self._thread.submit(partial(load, first)) if first < order.num_windows else None
             try:
                 while ahead:
                     window = self._taken(ahead)
                     first += 1
-                    ahead = _Ahead(partial(load, first)) if first < order.num_windows else None
+                    ahead = self._thread.submit(partial(load, first)) if first < order.num_windows else None
                     for start in range(skipped * order.batch_size, window.num_rows, order.batch_size):
                         yield window.batch(start, start + order.batch_size)
                     skipped = 0
             finally:
                 stop.set()
                 if ahead:
-                    ahead.join()
+                    wait([ahead])  # before the files are closed
 
-    def _taken(self, ahead: "_Ahead") -> Window:
-        ahead.join()
-        self._settle(ahead.error)
-        assert ahead.window is not None
-        return ahead.window
+    def _taken(self, ahead: "Future[Window | None]") -> Window:
+        error = ahead.exception()
+        self._settle(_data_error(error) if error else None)
+        window = ahead.result()
+        assert window is not None
+        return window
 
     def _settle(self, error: DataError | None) -> None:
         self._agree(error)
@@ -146,24 +150,7 @@ class Reader:
         return Window(self._chosen, pieces, rows, filler=part.filler)
 
 
-class _Ahead(threading.Thread):
-    """Reads one window, in a thread of its own."""
-
-    def __init__(self, load: Callable[[], Window | None]) -> None:
-        super().__init__(name="c2al-reader", daemon=True)
-        self._load = load
-        self.window: Window | None = None
-        self.error: DataError | None = None
-        self.start()
-
-    def run(self) -> None:
-        try:
-            self.window = self._load()
-        except Exception as error:
-            self.error = _data_error(error)
-
-
-def _data_error(error: Exception) -> DataError:
+def _data_error(error: BaseException) -> DataError:
     """An error of any kind as one that can be agreed on: the other ranks wait for this one and must hear of it."""
     if isinstance(error, DataError):
         return error

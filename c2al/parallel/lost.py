@@ -11,13 +11,15 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import wait
 from datetime import timedelta
-from queue import Empty, SimpleQueue
+from functools import partial
 from types import TracebackType
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch.distributed as dist
 
+from c2al.background import Background
 from c2al.parallel import out_of_memory
 from c2al.parallel import ranks as process_group
 from c2al.parallel.endings import LOST, RankLostError
@@ -51,36 +53,21 @@ class AskedStore:
         self._store = dist.PrefixStore(name, store.clone())
         self._store.set_timeout(timedelta(seconds=STORE_S))
         self._lost = False
-        self._questions: SimpleQueue[Any] = SimpleQueue()
-        # Made now: a process whose memory has run out gets no thread.
-        threading.Thread(target=self._answer, name="asking", daemon=True).start()
+        self._thread = Background("asking")
 
     def ask(self, question: Callable[[dist.Store], T]) -> T:
         """What ``question`` gives; TimeoutError where there is no answer, else torch's errors."""
         if not self._lost:
-            answers: SimpleQueue[tuple[T, None] | tuple[None, Exception]] = SimpleQueue()
-            self._questions.put((question, answers))
-            try:
-                answer, error = answers.get(timeout=STORE_S + 0.5)
-            except Empty:
-                self._lost = True
-        if self._lost:
-            raise TimeoutError("the store does not answer")
-        if error is not None:
-            raise error
-        return cast(T, answer)
+            answer = self._thread.submit(partial(question, self._store))
+            wait([answer], STORE_S + 0.5)
+            if answer.done():
+                return answer.result()
+            self._lost = True
+        raise TimeoutError("the store does not answer")
 
     def close(self) -> None:
         """Ask nothing more."""
-        self._questions.put(None)
-
-    def _answer(self) -> None:
-        while (asked := self._questions.get()) is not None:
-            question, answers = asked
-            try:
-                answers.put((question(self._store), None))
-            except Exception as error:
-                answers.put((None, error))
+        self._thread.close()
 
 
 class Watch:

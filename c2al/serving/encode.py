@@ -218,17 +218,18 @@ class _Rows:
             f"{what} in row {self.first_row + row}", file=self.file, column=name, value=shown, remedy=remedy
         )
 
-    def unusable(self, name: str, kind: pa.DataType, expected: str) -> DataError:
-        """The DataError for a column of a type that nothing can be made of."""
+    def unusable(self, name: str, kind: pa.DataType, expected: str, said: str = "") -> DataError:
+        """The DataError for a column of a type that nothing can be made of, and what Arrow has ``said``."""
         remedy = "convert the column; c2al prepare and the model's schema say what it was in training"
-        return DataError(f"column of type {kind}, {expected} expected", file=self.file, column=name, remedy=remedy)
+        problem = f"column of type {kind}, {expected} expected{f' ({said[:200]})' if said else ''}"
+        return DataError(problem, file=self.file, column=name, remedy=remedy)
 
     def fault_of(self, name: str, error: Exception, kind: pa.DataType) -> DataError:
         """What is wrong with a column's values, with its name."""
         if isinstance(error, DataError):
             value = error.where["value"]
             return DataError(error.problem, file=self.file, column=name, value=value, remedy=error.remedy)
-        return self.unusable(name, kind, "texts, numbers, booleans or times")
+        return self.unusable(name, kind, "texts, numbers, booleans or times", str(error).splitlines()[0])
 
 
 def _side_by_side(columns: Sequence[np.ndarray], num_rows: int, dtype: type) -> np.ndarray:

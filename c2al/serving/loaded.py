@@ -1,6 +1,5 @@
 """A model that is ready to score, and the place where another one takes over from it."""
 
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
@@ -10,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from c2al.background import Background
 from c2al.schema import DataError
 from c2al.serving.batching import Batcher
 from c2al.serving.calibration import chosen, probabilities
@@ -112,6 +112,8 @@ class Current:
         self.in_hand = 0
         self.fault: dict[str, Any] | None = None  # of the last attempt to load, where it failed
         self.busy = False
+        self._thread = Background("loading")
+        self._made: Future[Loaded] | None = None
         self.gauges = Gauges(lambda: len(self.loaded.batcher) if self.loaded else 0, lambda: self.in_hand)
 
     def check(self) -> Loaded:
@@ -138,18 +140,17 @@ class Current:
 
     def make(self) -> "Future[Loaded]":
         """Open the artefact in a thread of its own: it may take long, and the process may end before it has."""
-        made: Future[Loaded] = Future()
 
-        def work() -> None:
-            try:
-                made.set_result(
-                    Loaded(self._open(), self._settings, under_way=lambda: self.in_hand, gauges=self.gauges)
-                )
-            except BaseException as error:
-                made.set_exception(error)
+        def load() -> Loaded:
+            return Loaded(self._open(), self._settings, under_way=lambda: self.in_hand, gauges=self.gauges)
 
-        threading.Thread(target=work, name="loading", daemon=True).start()
-        return made
+        self._made = self._thread.submit(load)
+        return self._made
+
+    @property
+    def loading(self) -> bool:
+        """Whether an artefact is being opened."""
+        return self._made is not None and not self._made.done()
 
     def take(self, new: Loaded) -> None:
         """From here on requests get the new model; those in hand end on the old one."""

@@ -7,13 +7,14 @@ with one body is that body's alone: where a table of several cannot be encoded, 
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.types as pat
 
+from c2al.background import Background
 from c2al.serving import arrow_stream, json_rows
 from c2al.serving.bodies import JSON, Asked
 from c2al.serving.inputs import Inputs
@@ -39,7 +40,7 @@ class Reader:
     def __init__(self, settings: Settings, *, observe: Callable[[float], None] = lambda seconds: None) -> None:
         self._settings, self._observe = settings, observe
         self._waiting: deque[_Waiting] = deque()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="encode")
+        self._thread = Background("encode")
 
     def submit(self, loaded: Loaded, form: str, asked: Asked, body: bytes) -> "Future[Inputs]":
         """The future rows of a body, for that model; RefusalError or DataError where they cannot be read."""
@@ -50,7 +51,7 @@ class Reader:
 
     def close(self) -> None:
         """Take nothing more."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._thread.close()
 
     def _work(self) -> None:
         """Whatever waits now; where a pass before this one took it, nothing."""

@@ -77,7 +77,7 @@ def serve(settings: Settings, open_model: "Callable[[], Artefact] | None" = None
     ended = service.current.close(MODEL_ENDS_S)
     if faults:
         raise faults[0]
-    if not ended or any(thread.name == "loading" for thread in threading.enumerate()):
+    if not ended or service.current.loading:
         end_now(0)  # a thread within torch's code is not to be torn down
     return 0
 

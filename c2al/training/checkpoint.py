@@ -7,9 +7,10 @@ thread of rank 0 adds ``progress.json`` when all ranks have written: until then 
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import torch.distributed as dist
@@ -17,6 +18,7 @@ import torch.distributed.checkpoint as dcp
 from torch import nn
 from torch.distributed.checkpoint.api import CheckpointException
 
+from c2al.background import Background
 from c2al.parallel.lost import is_communication
 from c2al.parallel.optimizers import Optimizers
 from c2al.parallel.out_of_memory import ran_out
@@ -62,7 +64,7 @@ class Checkpoints:
         self.ranks, self.keep, self.beside, self.about = ranks, keep, beside, about or {}
         self.sharded, self.optimizers, self.average, self.placements = sharded, optimizers, average, placements
         self._group = dist.new_group(backend="gloo", timeout=timedelta(seconds=ranks.timeout_s))
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._thread = Background("checkpoint")
         self._under_way: Future[None] | None = None
         self._last: int | None = None
 
@@ -99,7 +101,7 @@ class Checkpoints:
         here = {"world_size": self.ranks.world_size, "rng": list(rng)}
         whole = progress | {"contents": said | here | self.about}
         state |= {f"rng.{self.ranks.rank}.{name}": value for name, value in rng.items()}
-        self._under_way = self._thread.submit(self._write, state, whole, protect)
+        self._under_way = self._thread.submit(partial(self._write, state, whole, protect))
         log.info("checkpoint of step %d: copied in %.3f s", progress["step"], time.perf_counter() - started)
         if not self.beside:
             self.wait()
@@ -160,7 +162,7 @@ class Checkpoints:
         joint = error is None or isinstance(error, Stopped) or (isinstance(error, DataError) and error.agreed)
         if self._under_way is not None and (joint or self.ranks.world_size == 1):
             wait_for([self._under_way])
-        self._thread.shutdown(wait=False)
+        self._thread.close()
 
     def load(
         self, step: int | None = None, *, only_weights: bool = False, without: Collection[str] = ()

@@ -102,3 +102,24 @@ def test_clocks_are_those_of_the_zone_of_training():
 def test_times_may_have_more_digits_than_in_training(trained, fraction):
     texts = pa.array([f"2024-05-01T17:30:00{fraction}{'Z' if 'tz' in trained else ''}"])
     assert part_of(like_trained(texts, trained, "hour"), "hour").to_pylist() == [17]
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.uint8(), pa.int32(), pa.uint64(), pa.float16(), pa.float32(), pa.float64(), pa.decimal128(30, 3)]
+)
+def test_seconds_are_numbers_of_any_type(kind):
+    assert part_of(pa.array([3, None]).cast(kind), "hour").to_pylist() == [0, None]
+
+
+def test_seconds_with_fractions_and_nulls():
+    """Which is what pandas makes of whole seconds beside nulls."""
+    seconds = pa.array([1767598200.5, float("nan"), float("inf"), 1767598200500.5, -5.5, None])
+    assert part_of(seconds, "hour").to_pylist() == [7, None, None, 7, 23, None]
+
+
+@pytest.mark.parametrize("value", [2**62, -(2**62), 1e17, -1e17])
+@pytest.mark.parametrize("part", ["hour", "weekday"])
+def test_numbers_beyond_all_years_are_no_times(value, part):
+    """Arrow gives hours beyond 23 for them."""
+    with pytest.raises(DataError, match="no time"):
+        part_of(pa.array([0, None, value]), part)

@@ -12,6 +12,7 @@ import pytest
 
 from c2al.data.reader import Reader
 from c2al.schema import DataError
+from tests.data.test_reader import no_reader_thread
 
 Prepared = Callable[..., tuple[str, pa.Table]]
 AXES = ["place", "age_x_place", "age"]
@@ -106,7 +107,8 @@ def test_bad_row_stops_all_ranks_with_one_error(
     assert where in raised[0]
     assert f"value {shown}). Remedy: " in raised[0]
     assert ranks.calls == [1 + 4] * 2  # windows of 16 rows: the fourth is bad
-    assert not [thread for thread in threading.enumerate() if thread.name == "c2al-reader"]
+    del ranks
+    assert no_reader_thread()
 
 
 def test_bad_footer_stops_all_ranks(prepared: Prepared, tmp_path: Path) -> None:

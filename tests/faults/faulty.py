@@ -1,11 +1,15 @@
 """``python -m tests.faults.faulty train …``: c2al with a fault that no signal can make, named in the environment.
 
-``FAULT``, JSON: ``{"where": "planning" | "reading" | "loss", "rank": 1, "step": 6}`` raises there on one rank.
+``FAULT``, JSON: ``{"where": "planning" | "reading" | "loss" | "memory", "rank": 1, "step": 6}`` raises there on one rank,
+or takes its memory away.
 ``PACE_S``: each step takes so much longer. ``PLACES``: a folder in which each rank writes where it stands.
 """
 
 import json
+import mmap
 import os
+import re
+import resource
 import time
 from pathlib import Path
 from typing import Any
@@ -70,6 +74,10 @@ def break_at(where: str, rank: int, step: int = 6) -> None:
         from c2al.model import Objective
 
         Objective.forward = _raising(Objective.forward, after=step)  # type: ignore[method-assign]
+    elif where == "memory":
+        from c2al.model import Objective
+
+        Objective.forward = _starved(Objective.forward, after=step)  # type: ignore[method-assign]
     elif where == "reading":
         from pyarrow.parquet import ParquetFile
 
@@ -87,6 +95,36 @@ def _raising(function: Any, *, after: int, error: Exception | None = None) -> An
         return function(*words, **options)
 
     return broken
+
+
+def _starved(function: Any, *, after: int) -> Any:
+    """From a call on the address space is full, and each call needs 64 MiB more."""
+    calls: list[int] = []
+    kept: list[Any] = []
+
+    def starved(*words: Any, **options: Any) -> Any:
+        import torch
+
+        calls.append(1)
+        if len(calls) == after:
+            fill_address_space(kept)
+        if len(calls) >= after:
+            kept.append(torch.empty(2**26, dtype=torch.uint8))
+        return function(*words, **options)
+
+    return starved
+
+
+def fill_address_space(kept: list[Any]) -> None:
+    """No thread can be started and no tensor allocated any more."""
+    held = int(re.search(r"VmSize:\s+(\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+    resource.setrlimit(resource.RLIMIT_AS, (held, held))
+    for size in (2**24, 2**20, 2**16):
+        try:
+            while True:
+                kept.append(mmap.mmap(-1, size))
+        except OSError:
+            continue
 
 
 def main() -> None:

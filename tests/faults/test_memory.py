@@ -1,12 +1,11 @@
 """A rank whose memory runs out ends, says so, and the job ends with it."""
 
+import json
 import re
-import resource
-from pathlib import Path
 
 import pytest
 
-from tests.faults.jobs import PROMPT_S, Job
+from tests.faults.jobs import FAULTY, PROMPT_S, Job
 
 pytestmark = pytest.mark.slow
 LINE = re.compile(
@@ -15,12 +14,8 @@ LINE = re.compile(
 
 
 def test_one_rank_of_two_out_of_memory_ends_the_job(tiny_rows, tmp_path):
-    """Its address space is full: no thread can be started and no tensor allocated any more."""
-    with Job(tiny_rows, tmp_path / "run", "training.steps=5000", "training.checkpoint_every=4") as job:
-        job.until_step(3)
-        pid = job.workers()[1]
-        held = int(re.search(r"VmSize:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) * 1024
-        resource.prlimit(pid, resource.RLIMIT_AS, (held, held))
+    fault = json.dumps({"where": "memory", "rank": 1, "step": 6})
+    with Job(tiny_rows, tmp_path / "run", program=FAULTY, FAULT=fault) as job:
         status, _ = job.ended(PROMPT_S)
     assert status == 1
     assert len(job.lines()) == 1, job.said

@@ -93,6 +93,7 @@ def open_fake(path: str) -> FakeArtefact:
         found = json.loads(Path(path).read_text())
     except ValueError as error:
         raise DataError(f"not an artefact: {error}", file=path, remedy="export it again") from None
+    Path(path).with_suffix(".loading").touch()
     time.sleep(found.get("load_s", 0))
     return SlowArtefact(found["seconds"], bias=found["bias"], checksum=f"bias {found['bias']}")
 
