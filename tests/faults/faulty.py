@@ -1,7 +1,7 @@
 """``python -m tests.faults.faulty train …``: c2al with a fault that no signal can make, named in the environment.
 
-``FAULT``, JSON: ``{"where": "planning" | "reading" | "loss" | "memory", "rank": 1, "step": 6}`` raises there on one rank,
-or takes its memory away.
+``FAULT``, JSON: ``{"where": "planning" | "reading" | "loss" | "memory", "rank": 1, "step": 6}`` raises there on one
+rank, or takes its memory away.
 ``PACE_S``: each step takes so much longer. ``PLACES``: a folder in which each rank writes where it stands.
 """
 
