@@ -10,7 +10,7 @@ from typing import Any
 
 from c2al import sweep
 from c2al.key_help import GROUPS, is_choice, key_help, nearest, options_of, unknown_choice
-from c2al.overrides import OPEN, WORD, in_hydras_words, literal_keys, literal_value, quoted, unreadable
+from c2al.overrides import OPEN, WORD, in_hydras_words, literal_keys, literal_value, quoted, typed_key, unreadable
 from c2al.parallel import out_of_memory, waiting
 from c2al.parallel.endings import failure, full_disk, leave
 from c2al.parallel.environment import alone, as_described, by_torchrun, described, many, own_rank, refuse_many
@@ -352,7 +352,8 @@ def _at_fault(error: BaseException, verb: str = "") -> DataError | None:
     )
 
     if isinstance(error, MissingMandatoryValue):
-        return DataError("a value is missing", value=error.full_key, remedy=f"give {error.full_key}=…")
+        key = typed_key(error.full_key, verb)
+        return DataError("a value is missing", value=key, remedy=f"give {key}=…")
     if isinstance(error, InterpolationKeyError | InterpolationResolutionError):
         first = next(iter(str(error).splitlines()), "")
         return DataError(f"a value refers to what is not there: {first}", value=error.full_key, remedy="fix the ${…}")
@@ -376,6 +377,8 @@ def _of_a_class(error: BaseException, verb: str) -> DataError | None:
     if not found or (not cause and "Error" not in text):
         return None
     own = not target.startswith("c2al.")
+    if not own and "call to" in text and isinstance(cause, ImportError):
+        return DataError(f"a package is missing: {str(cause).splitlines()[0]}", value=target, remedy="install it")
     if "Error locating" in text or "Error loading" in text or (cause and isinstance(cause, ImportError)):
         why = error if isinstance(error, ImportError) else (cause or error)
         first = " ".join(str(why).splitlines()[1:2] or str(why).splitlines())

@@ -49,6 +49,11 @@ def literal_keys(name: str) -> set[str]:
     return {*PATHS.get(name, ()), *COLUMNS.get(name, ())}
 
 
+def typed_key(key: str, name: str) -> str:
+    """A config's key as users type it: from=, not folder=."""
+    return next((typed for typed, own in ALIASES.get(name, {}).items() if own == key), key)
+
+
 def in_hydras_words(words: Sequence[str], name: str, *, sweep: bool = False) -> list[str]:
     """Return overrides for Hydra: aliases resolved, literal values quoted, ``++`` where a user's own key is set.
 

@@ -66,6 +66,9 @@ def discover(config: Any) -> int:
     """Rank the pairs of cohorts by a run's predictions; write pairs.json and pairs.png."""
     from c2al.training.trust import modules_of
 
+    if config.split == "test":
+        problem = "pairs chosen on the test split make every figure measured there too good"
+        raise DataError(problem, value="split=test", remedy="leave split= out: the validation split is for choices")
     found = find_pairs(
         config.run,
         trusted=modules_of(config.trusted_modules),

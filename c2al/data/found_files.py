@@ -61,9 +61,13 @@ def find_data_files(folder: str, *, skip: str | None = None) -> FoundFiles:
         skip: a folder that is about to be written; what is in it is not raw data.
 
     Raises:
-        DataError: nothing is there, a link leads nowhere, or the only file lies in ``skip``.
+        DataError: nothing is there, its kind of path cannot be read, a link leads nowhere, or the only file lies in ``skip``.
     """
-    storage, root = fsspec.url_to_fs(folder.rstrip("/") or folder)
+    try:
+        storage, root = fsspec.url_to_fs(folder.rstrip("/") or folder)
+    except (ImportError, ValueError) as error:  # a file system whose package is missing, or that nobody knows
+        remedy = "install the package of that file system, or fix the path"
+        raise DataError(f"the path cannot be read: {error}", file=folder, remedy=remedy) from None
     local = isinstance(storage, LocalFileSystem)
     search = _Search(storage, _own(skip) if skip else (), local)
     if not storage.exists(root) and any(sign in root for sign in "*?["):

@@ -180,3 +180,10 @@ def test_endings_may_be_in_capitals(tmp_path):
 def test_a_folder_without_a_key_is_no_column(tmp_path):
     write(tmp_path / "=v/k=1/a.parquet")
     assert find_data_files(str(tmp_path)).files[0].partitions == {"k": "1"}
+
+
+@pytest.mark.parametrize("path", ["nosuch://bucket/rows", "dropbox://rows"])
+def test_file_systems_that_are_not_there(path):
+    with pytest.raises(DataError, match="the path cannot be read") as raised:
+        find_data_files(path)
+    assert raised.value.where["file"] == path
