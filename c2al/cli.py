@@ -352,7 +352,7 @@ def _at_fault(error: BaseException, verb: str = "") -> DataError | None:
     )
 
     if isinstance(error, MissingMandatoryValue):
-        key = typed_key(error.full_key, verb)
+        key = typed_key(error.full_key or "", verb)
         return DataError("a value is missing", value=key, remedy=f"give {key}=…")
     if isinstance(error, InterpolationKeyError | InterpolationResolutionError):
         first = next(iter(str(error).splitlines()), "")

@@ -61,7 +61,8 @@ def find_data_files(folder: str, *, skip: str | None = None) -> FoundFiles:
         skip: a folder that is about to be written; what is in it is not raw data.
 
     Raises:
-        DataError: nothing is there, its kind of path cannot be read, a link leads nowhere, or the only file lies in ``skip``.
+        DataError: nothing is there, no such kind of path can be read, a link leads nowhere, or the only file lies in
+            ``skip``.
     """
     try:
         storage, root = fsspec.url_to_fs(folder.rstrip("/") or folder)
