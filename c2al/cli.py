@@ -150,13 +150,42 @@ def compose(name: str, overrides: list[str]) -> Any:
         try:
             if error := unknown_choice(name, [word for word in overrides if "=[" in word]):
                 raise error
-            composed = hydra_compose(name, overrides=in_hydras_words(overrides, name))
+            words = in_hydras_words(overrides, name)
+            composed = hydra_compose(name, overrides=words)
+            if any(word.startswith("+") for word in words):
+                bare = hydra_compose(name, overrides=[word for word in words if not word.startswith("+")])
+                _refuse_unread(composed, bare, words)
         except Exception as error:  # Hydra's, OmegaConf's, and plain ones of either at odd words
             if isinstance(error, DataError):
                 raise
             raise _unfit(error, name, overrides) from None
     trust_own_words(composed)
     return composed
+
+
+def _refuse_unread(composed: Any, bare: Any, words: Sequence[str]) -> None:
+    """A DataError for a key that an override adds where nothing reads it: in no class's arguments, no open mapping,
+    and not as ``${key}`` of another override."""
+    from omegaconf import OmegaConf
+
+    for word in words:
+        found = WORD.fullmatch(word)
+        if not found or not found[1].startswith("+") or "/" in found[2] or "@" in found[2] or not found[2]:
+            continue
+        key = found[2]
+        above = key.split(".")
+        parents = [OmegaConf.select(composed, ".".join(above[:depth])) for depth in range(1, len(above))]
+        if (
+            key.startswith("hydra.")
+            or options_of(key)  # a group of conf/
+            or any(key == each or key.startswith(f"{each}.") for each in OPEN)
+            or any(OmegaConf.is_dict(parent) and "_target_" in parent for parent in parents)
+            or any(f"${{{key}}}" in other for other in words)
+            or OmegaConf.select(bare, key, throw_on_missing=False) is not None
+            or key in _keys(bare)
+        ):
+            continue
+        raise DataError("no such key in the config", value=key, remedy=nearest(key, sorted(_keys(bare))))
 
 
 def _unfit(error: Exception, name: str, words: list[str], *, sweep: bool = False) -> DataError:

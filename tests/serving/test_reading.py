@@ -42,7 +42,7 @@ def reading(settings: Settings | None = None) -> Iterator[tuple[Reader, threadin
     """A reader that does nothing until the event, and what it observed."""
     gate, seen = threading.Event(), []
     reader = Reader(settings or Settings(), observe=seen.append)
-    reader._thread.submit(gate.wait, TIMEOUT_S)
+    reader._thread.submit(lambda: gate.wait(TIMEOUT_S))
     yield reader, gate, seen
     gate.set()
     reader.close()

@@ -126,7 +126,9 @@ def test_one_that_cannot_be_imported_is_one_line(own, target):
 
 
 def test_the_users_own_words_are_trusted(own):
-    config = compose("config", ["model.interaction._target_=ownmodels.Net", "++model.more={_target_: ownmodels.make}"])
+    config = compose(
+        "config", ["model.interaction._target_=ownmodels.Net", "++model.interaction.more={_target_: ownmodels.make}"]
+    )
     assert config.trusted_modules == ["ownmodels.Net", "ownmodels.make"]
     check_targets(config, config.trusted_modules)
     with pytest.raises(DataError, match=r"ownmodels\.Net"):
