@@ -78,7 +78,7 @@ setup(
     install_requires=REQUIRES,
     extras_require=EXTRAS,
     entry_points={
-        "console_scripts": ["c2al = c2al.cli:main"],
+        "console_scripts": ["c2al = c2al.__main__:main"],
         # Any entry here hides TorchX's own components, so they are named as well; "_…" puts no prefix before theirs.
         "torchx.components": ["c2al = c2al.launch.components", "_torchx = torchx.components"],
     },

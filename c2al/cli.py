@@ -48,12 +48,15 @@ verbs
 """
 
 
-def main() -> None:
-    """The console script; ``parallel/endings.py`` lists the exit statuses. The signals are its own while it runs."""
+def main(*, ends: bool = False) -> None:
+    """Run what ``sys.argv`` says; ``parallel/endings.py`` lists the exit statuses. The signals are its own meanwhile.
+
+    ``ends``: the process ends with it, and no Ctrl-C disturbs that.
+    """
     verb, *words = sys.argv[1:] or ["--help"]
     wait_quietly()
     out_of_memory.keep_spare()
-    with stop_signal.listening(), ExitStack() as group:
+    with stop_signal.listening(ends=ends), ExitStack() as group:
         try:
             group.enter_context(_group(verb, words))
             leave(run(verb, words), "", alone=not many())

@@ -94,6 +94,16 @@ def test_a_second_one_ends_a_run_at_once(tiny_rows, tmp_path):
     assert "c2al: stopped " in " ".join(terminal.ended())
 
 
+def test_presses_until_it_is_gone(tmp_path):
+    """Python takes a second to leave when all is said."""
+    terminal = Terminal("prepare", "source=synthetic", "to=made", "rows=30000000", cwd=tmp_path)
+    terminal.wait_for((tmp_path / "made.partial").exists)
+    while terminal.process.poll() is None:
+        terminal.press()
+        time.sleep(0.01)
+    assert "c2al: stopped " in " ".join(terminal.ended())
+
+
 def test_prepare_leaves_nothing_half_written(tmp_path):
     terminal = Terminal("prepare", "source=synthetic", "to=made", "rows=30000000", cwd=tmp_path)
     terminal.wait_for((tmp_path / "made.partial").exists)

@@ -18,7 +18,7 @@ def test_installed_for_editing():
     assert metadata.version("c2al") == c2al.__version__
     assert (resources.files("c2al.conf") / "config.yaml").is_file()
     (script,) = metadata.entry_points(group="console_scripts", name="c2al")
-    assert script.value == "c2al.cli:main"
+    assert script.value == "c2al.__main__:main"
 
 
 @pytest.mark.slow

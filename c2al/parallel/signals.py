@@ -75,10 +75,11 @@ class StopSignal:
         self.tell: Callable[[str], None] | None = None  # once, in the watching thread, what was received
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def listening(self, *, ends: bool = False) -> Iterator[None]:
         """Take the signals over within the block, and put back what answered them before.
 
-        Does nothing outside the main thread, or within another such block.
+        Does nothing outside the main thread, or within another such block. Where the process ends after it (``ends``)
+        another Ctrl-C is let pass: Python takes a second to leave, and would end in a traceback.
         """
         if self._listens or threading.current_thread() is not threading.main_thread():
             yield
@@ -90,7 +91,8 @@ class StopSignal:
         finally:
             signal.set_wakeup_fd(fd)
             for number, handler in before.items():
-                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+                ignored = ends and number == signal.SIGINT
+                signal.signal(number, signal.SIG_IGN if ignored else signal.SIG_DFL if handler is None else handler)
             os.close(writer)  # by which the watching thread ends
             if self._alarmed:
                 signal.setitimer(signal.ITIMER_REAL, 0)
