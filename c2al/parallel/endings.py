@@ -11,11 +11,13 @@
 Imports nothing heavy.
 """
 
+import atexit
 import errno
 import json
 import logging
 import os
 import sys
+import threading
 import time
 from typing import NoReturn
 
@@ -77,6 +79,13 @@ def leave(status: int, said: str, *, alone: bool) -> NoReturn:
         if not alone:
             end_now(status)
     raise SystemExit(status)
+
+
+def end_program(status: int) -> NoReturn:
+    """End as Python does, but do not take the interpreter down around threads of C++, which end it by SIGABRT then."""
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads that are no daemons
+    atexit._run_exitfuncs()
+    end_now(status)
 
 
 def tell_torchrun(status: int, message: str) -> None:

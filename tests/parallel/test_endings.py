@@ -67,3 +67,14 @@ def test_among_many_it_waits_for_nobody(tmp_path):
 def test_without_torchrun_there_is_no_file(monkeypatch):
     monkeypatch.delenv("TORCHELASTIC_ERROR_FILE", raising=False)
     tell_torchrun(1, "x")
+
+
+def test_a_program_ends_with_its_threads_and_what_it_has_to_do_at_its_end():
+    program = (
+        "import atexit, threading\nfrom c2al.parallel.endings import end_program\n"
+        "gate = threading.Event()\natexit.register(print, 'at exit')\n"
+        "threading.Thread(target=lambda: (gate.wait(), print('thread'))).start()\n"
+        "threading.Timer(0.2, gate.set).start()\nend_program(7)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=900)
+    assert (done.returncode, done.stdout.splitlines(), done.stderr) == (7, ["thread", "at exit"], "")
