@@ -10,7 +10,17 @@ from typing import Any
 
 from c2al import sweep
 from c2al.key_help import GROUPS, is_choice, key_help, nearest, options_of, unknown_choice
-from c2al.overrides import OPEN, WORD, in_hydras_words, literal_keys, literal_value, quoted, typed_key, unreadable
+from c2al.overrides import (
+    OPEN,
+    WORD,
+    in_hydras_words,
+    is_open,
+    literal_keys,
+    literal_value,
+    quoted,
+    typed_key,
+    unreadable,
+)
 from c2al.parallel import out_of_memory, waiting
 from c2al.parallel.endings import failure, full_disk, leave
 from c2al.parallel.environment import alone, as_described, by_torchrun, described, many, own_rank, refuse_many
@@ -167,28 +177,26 @@ def compose(name: str, overrides: list[str]) -> Any:
 
 
 def _refuse_unread(composed: Any, bare: Any, words: Sequence[str]) -> None:
-    """A DataError for a key that an override adds where nothing reads it: in no class's arguments, no open mapping,
-    and not as ``${key}`` of another override."""
-    from omegaconf import OmegaConf
-
+    """A DataError for the first key that an override adds to the bare config and that nothing reads."""
+    known = sorted(_keys(bare))
     for word in words:
         found = WORD.fullmatch(word)
-        if not found or not found[1].startswith("+") or "/" in found[2] or "@" in found[2] or not found[2]:
-            continue
-        key = found[2]
-        above = key.split(".")
-        parents = [OmegaConf.select(composed, ".".join(above[:depth])) for depth in range(1, len(above))]
-        if (
-            key.startswith("hydra.")
-            or options_of(key)  # a group of conf/
-            or any(key == each or key.startswith(f"{each}.") for each in OPEN)
-            or any(OmegaConf.is_dict(parent) and "_target_" in parent for parent in parents)
-            or any(f"${{{key}}}" in other for other in words)
-            or OmegaConf.select(bare, key, throw_on_missing=False) is not None
-            or key in _keys(bare)
-        ):
-            continue
-        raise DataError("no such key in the config", value=key, remedy=nearest(key, sorted(_keys(bare))))
+        if found and found[1].startswith("+") and found[2] not in known and not _is_read(found[2], composed, words):
+            raise DataError("no such key in the config", value=found[2], remedy=nearest(found[2], known))
+
+
+def _is_read(key: str, composed: Any, words: Sequence[str]) -> bool:
+    """Whether an added key is Hydra's own, a group of conf/, in an open mapping, among a class's arguments, or named by
+    an override as ``${key}``."""
+    from omegaconf import OmegaConf
+
+    if not key or "/" in key or "@" in key or key.startswith("hydra.") or options_of(key):
+        return True
+    if is_open(key) or any(f"${{{key}}}" in word for word in words):
+        return True
+    names = key.split(".")
+    parents = (OmegaConf.select(composed, ".".join(names[:depth])) for depth in range(1, len(names)))
+    return any(OmegaConf.is_dict(parent) and "_target_" in parent for parent in parents)
 
 
 def _unfit(error: Exception, name: str, words: list[str], *, sweep: bool = False) -> DataError:

@@ -7,7 +7,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from c2al.key_help import GROUPS, options_of
-from c2al.overrides import ALIASES
+from c2al.overrides import own_key
 from c2al.schema import DataError
 
 OTHER_KINDS = ("compare", "to")  # true, or a list; a name, or a list of them
@@ -51,10 +51,10 @@ def check_kinds(config: Any, base: Callable[[], Any], name: str, keys: Sequence[
     if not keys:
         return
     for key in keys:
-        key = ALIASES.get(name, {}).get(key, key)
-        wanted = OWN_KINDS.get(name, {}).get(key)
-        if wanted and not _is(_at(config, key), wanted):
-            raise DataError(f"{key} is {wanted}", value=_word(_at(config, key)), remedy=f"set {key} to {wanted}")
+        own = own_key(key, name)
+        wanted, value = OWN_KINDS.get(name, {}).get(own), _at(config, own)
+        if wanted and not _is(value, wanted):
+            raise DataError(f"{own} is {wanted}", value=_word(value), remedy=f"set {own} to {wanted}")
     usual = base()
     for key in keys:
         _check(config, usual, key)

@@ -49,6 +49,16 @@ def literal_keys(name: str) -> set[str]:
     return {*PATHS.get(name, ()), *COLUMNS.get(name, ())}
 
 
+def is_open(key: str) -> bool:
+    """Whether a key is an open mapping, or one of the user's own in it."""
+    return any(key == each or key.startswith(f"{each}.") for each in OPEN)
+
+
+def own_key(key: str, name: str) -> str:
+    """A key as users type it, in the config's own name: folder for from=."""
+    return ALIASES.get(name, {}).get(key, key)
+
+
 def typed_key(key: str, name: str) -> str:
     """A config's key as users type it: from=, not folder=."""
     return next((typed for typed, own in ALIASES.get(name, {}).items() if own == key), key)
@@ -66,14 +76,14 @@ def _in_hydras_words(word: str, name: str, sweep: bool) -> str:
     if not (found := WORD.fullmatch(word)):
         return word
     plus, key, value = found.groups()
-    key = ALIASES.get(name, {}).get(key, key)
+    key = own_key(key, name)
     if key in literal_keys(name):
         value = _literal(value, sweep)
     elif key in TEXTS.get(name, ()):
         value = _texts(value, sweep)
     elif key.startswith("study.variants.") and not _parses(f"x={value}") and (elements := elements_of(value)):
         value = _listed(elements)
-    if not plus and any(key == each or key.startswith(f"{each}.") for each in OPEN) and _defines(name, key):
+    if not plus and is_open(key) and _defines(name, key):
         plus = "++"
     return f"{plus}{key}={value}"
 

@@ -95,7 +95,7 @@ def test_a_second_one_ends_a_run_at_once(tiny_rows, tmp_path):
 
 
 def test_presses_until_it_is_gone(tmp_path):
-    """Python takes a second to leave when all is said."""
+    """Also after its last line, while it leaves."""
     terminal = Terminal("prepare", "source=synthetic", "to=made", "rows=30000000", cwd=tmp_path)
     terminal.wait_for((tmp_path / "made.partial").exists)
     while terminal.process.poll() is None:

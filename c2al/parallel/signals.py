@@ -79,7 +79,7 @@ class StopSignal:
         """Take the signals over within the block, and put back what answered them before.
 
         Does nothing outside the main thread, or within another such block. Where the process ends after it (``ends``)
-        another Ctrl-C is let pass: Python takes a second to leave, and would end in a traceback.
+        another Ctrl-C is let pass: among what is done at the exit it would end in a traceback.
         """
         if self._listens or threading.current_thread() is not threading.main_thread():
             yield
