@@ -142,6 +142,8 @@ _NEW: dict[str, type] = {
     for kind in (ChunkStorageMetadata, Metadata, MetadataIndex, StorageMeta, TensorProperties, TensorStorageMetadata)
 } | {f"{DCP}.filesystem._StorageInfo": _StorageInfo}
 _LAYOUT, _FORMAT, _SIZE = "torch.serialization._get_layout", f"{DCP}.metadata._MEM_FORMAT_ENCODING", "torch.Size"
+# How Python 3.11.2, which is Debian 12's, writes a member of an enum.
+_MEMBER, _CONTIGUOUS = {"builtins.getattr", "__builtin__.getattr"}, "TORCH_CONTIGUOUS_FORMAT"
 _PATHS = {f"{module}.{kind}Path" for module in ("pathlib", "pathlib._local") for kind in ("Posix", "Windows")}
 _FIELDS: dict[type, dict[str, Any]] = {  # of each record, with what it has where the file does not say
     ChunkStorageMetadata: {"offsets": None, "sizes": None},
@@ -158,7 +160,7 @@ def _known(name: _Name) -> Any:
     """A dtype for its name; other names stay names. RefusedError for one that DCP's metadata does not have."""
     if name.full in {f"torch.{dtype}" for dtype in DTYPES}:
         return getattr(torch, name.full.removeprefix("torch."))
-    if name.full not in {*_NEW, _LAYOUT, _FORMAT, _SIZE, *_PATHS}:
+    if name.full not in {*_NEW, _LAYOUT, _FORMAT, _SIZE, *_MEMBER, *_PATHS}:
         raise RefusedError(
             f".metadata names {name.full}, which is none of DCP's records: opening it could run any code"
         )
@@ -182,9 +184,18 @@ def _reduce(name: Any, arguments: Any) -> Any:
         return torch.strided
     if full == _FORMAT and arguments == (0,):
         return torch.contiguous_format
+    if full in _MEMBER and _of_format(arguments):
+        return torch.contiguous_format
     if full in _PATHS and type(arguments) is tuple:
         return None  # where it was written: nobody asks
     raise RefusedError(f".metadata calls {full or 'something that is no name'} with other arguments than DCP does")
+
+
+def _of_format(arguments: Any) -> bool:
+    """Whether these are DCP's enum of memory formats and the one member of it that checkpoints have."""
+    if type(arguments) is not tuple or len(arguments) != 2 or not isinstance(arguments[0], _Name):
+        return False
+    return arguments[0].full == _FORMAT and arguments[1] == _CONTIGUOUS
 
 
 def _build(record: Any, state: Any) -> Any:

@@ -2,10 +2,12 @@
 
 import copyreg
 import functools
+import io
 import operator
 import os
 import pickle
 import struct
+from enum import Enum
 from pathlib import PosixPath
 from types import SimpleNamespace
 
@@ -50,6 +52,34 @@ def test_what_dcp_writes_is_read(protocol):
     assert found.state_dict_metadata == whole.state_dict_metadata
     assert found.storage_data == whole.storage_data
     assert found.version == "1.0.0"
+
+
+class OldPickler(pickle.Pickler):
+    """As Python 3.11.2 writes a member of an enum; ``name`` in place of the member's own."""
+
+    name: str | None = None
+
+    def reducer_override(self, thing):
+        if isinstance(thing, Enum):
+            return getattr, (type(thing), self.name or thing.name)
+        return NotImplemented
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_what_another_python_wrote_is_read(protocol):
+    file, whole = io.BytesIO(), metadata()
+    OldPickler(file, protocol).dump(whole)
+    assert check(read(file.getvalue()), FILES).state_dict_metadata == whole.state_dict_metadata
+
+
+@pytest.mark.parametrize("name", ["TORCH_CHANNELS_LAST", "__class__", "mro", "_missing_"])
+def test_nothing_else_of_the_enum_is_taken(name):
+    file = io.BytesIO()
+    pickler = OldPickler(file)
+    pickler.name = name
+    pickler.dump(metadata())
+    with pytest.raises(RefusedError, match=r"calls builtins\.getattr with other arguments"):
+        read(file.getvalue())
 
 
 class Calls:
