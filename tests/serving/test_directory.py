@@ -135,6 +135,18 @@ def test_headers_that_say_other_than_the_directory(model):
     refused(model, put(whole, there + 20, struct.pack("<LL", 6, 6)), "says other")
 
 
+def test_sizes_in_both_fields_must_be_one(model):
+    """As Python 3.11.2 writes a header: the size in 32 bits, and again in 64."""
+    whole = model.read_bytes()
+    here = header(whole, NOTE)
+    both = put(whole, here + 18, struct.pack("<LL", 5, 5))
+    wide = both.index(struct.pack("<HHQQ", 1, 16, 5, 5), here)
+    model.write_bytes(both)
+    assert Archive(str(model), check=False).read(NOTE) == b"hello"
+    for other in (struct.pack("<QQ", 6, 5), struct.pack("<QQ", 5, 6), struct.pack("<QQ", 2**40, 2**40)):
+        refused(model, put(both, wide + 4, other), "two sizes")
+
+
 def test_offsets_that_overlap_or_lie_outside(model):
     whole = model.read_bytes()
     there = entry(whole, TABLE)
