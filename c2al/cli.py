@@ -65,9 +65,10 @@ def main(*, ends: bool = False) -> None:
     """
     verb, *words = sys.argv[1:] or ["--help"]
     wait_quietly()
-    out_of_memory.keep_spare()
-    with stop_signal.listening(ends=ends), ExitStack() as group:
+    with ExitStack() as group:
         try:
+            out_of_memory.keep_spare()
+            group.enter_context(stop_signal.listening(ends=ends))
             group.enter_context(_group(verb, words))
             leave(run(verb, words), "", alone=not many())
         except KeyboardInterrupt:  # outside the main thread nobody listens

@@ -20,6 +20,7 @@ SIGNS = (  # of RuntimeErrors: torch's allocator, C++, a thread that gets no sta
     "out of memory",
 )
 OF_LIBRARIES = ("failed to map segment", "cannot allocate memory", "cannot create shared object descriptor")
+OF_PYTHON = ("error return without exception set", "without setting an exception")  # it could not even make its error
 NO_THREAD = "Resource temporarily unavailable"  # the whole text of C++'s error; of a socket it would be a part
 REMEDY = "give the process more memory, or take a smaller batch_size or window_rows, fewer workers, or more ranks"
 
@@ -52,6 +53,8 @@ def ran_out(error: BaseException | None) -> bool:
         if isinstance(error, OSError) and error.errno == errno.ENOMEM:
             return True
         if isinstance(error, ImportError | OSError) and any(sign in str(error) for sign in OF_LIBRARIES):
+            return True
+        if isinstance(error, SystemError) and any(sign in str(error) for sign in OF_PYTHON):
             return True
         if isinstance(error, RuntimeError) and (any(sign in str(error) for sign in SIGNS) or str(error) == NO_THREAD):
             return True

@@ -17,6 +17,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from c2al.parallel.out_of_memory import ran_out
 from c2al.schema import DataError
 
 KEY = "trusted_modules"
@@ -198,6 +199,8 @@ def _imported(target: str) -> tuple[str, Any]:
         for name in parts[count:]:
             found = getattr(found, name)
     except Exception as error:  # a module's own code may raise anything
+        if ran_out(error):
+            raise
         said = " ".join(str(error).split())[:200]
         remedy = f"install {parts[0]}, set PYTHONPATH to the folder that holds it, or fix the name"
         raise DataError(f"{target} cannot be imported: {said}", value=target, remedy=remedy) from error
