@@ -170,7 +170,7 @@ def compose(name: str, overrides: list[str]) -> Any:
                 bare = hydra_compose(name, overrides=[word for word in words if not word.startswith("+")])
                 _refuse_unread(composed, bare, words)
         except Exception as error:  # Hydra's, OmegaConf's, and plain ones of either at odd words
-            if isinstance(error, DataError):
+            if isinstance(error, DataError) or out_of_memory.ran_out(error):
                 raise
             raise _unfit(error, name, overrides) from None
     trust_own_words(composed)

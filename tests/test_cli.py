@@ -333,3 +333,12 @@ def test_who_reads_may_go():
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 141
+
+
+def test_the_words_are_not_at_fault_where_memory_runs_out(monkeypatch):
+    def runs_out(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr("hydra.compose", runs_out)
+    with pytest.raises(MemoryError):
+        cli.compose("config", ["seed=1"])

@@ -30,7 +30,7 @@ from c2al.parallel.state import State, fill_lazy_state, moments, weights
 from c2al.schema import DataError
 from c2al.training import checkpoint_files, contents, randomness
 from c2al.training.averaging import WeightAverage
-from c2al.training.checkpoint_faults import NO_DIGESTS, tell, unwrapped
+from c2al.training.checkpoint_faults import NO_DIGESTS, tell, unwrapped, want_of_memory
 from c2al.training.checkpoint_store import Store
 from c2al.training.progress_file import checked
 
@@ -256,6 +256,8 @@ class Checkpoints:
         try:
             return self.store.damage(step, found, by_size[self.ranks.rank :: self.ranks.world_size])
         except Exception as error:  # each file system has its own
+            if ran_out(error):
+                raise
             return unwrapped(error)
 
     def _load_into(self, state: State, file: str, files: dict[str, int]) -> str:
@@ -264,8 +266,10 @@ class Checkpoints:
             reader = checkpoint_files.reader(file, files, is_url=self.store.is_url)
             dcp.load(state, storage_reader=reader, planner=LoadPlanner(), process_group=self._group)
         except (Exception, CheckpointException) as error:
-            if isinstance(error, Exception) and is_communication(error):
+            if isinstance(error, Exception) and (is_communication(error) or ran_out(error)):
                 raise
+            if want := want_of_memory(error, file):
+                agree(want)  # DCP has told all ranks of it
             return unwrapped(error)
         return ""
 
@@ -276,6 +280,8 @@ class Checkpoints:
                 tell(f"{self.store.where(step)} holds files that are none of the checkpoint's: {', '.join(strangers)}")
             return found, ""
         except Exception as error:  # whatever half a file makes json and the file system say
+            if ran_out(error):
+                raise
             return {}, str(error) if isinstance(error, ValueError) else unwrapped(error)
 
     def _tell(self, causes: dict[int, str], unfinished: list[int], loaded: int, *, aside: bool) -> None:

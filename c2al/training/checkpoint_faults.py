@@ -6,6 +6,9 @@ import textwrap
 
 from torch.distributed.checkpoint.api import CheckpointException
 
+from c2al.parallel.out_of_memory import REMEDY, ran_out
+from c2al.schema import DataError
+
 log = logging.getLogger(__name__)
 
 NO_DIGESTS = (
@@ -27,3 +30,11 @@ def unwrapped(error: BaseException) -> str:
     if isinstance(error, CheckpointException):
         causes = [f"rank {rank}: {cause[0]!r}" for rank, cause in error.failures.items()]
     return textwrap.shorten("; ".join(causes), 300, placeholder=" …")
+
+
+def want_of_memory(error: BaseException, file: str) -> DataError | None:
+    """What to say where memory ran out, on whatever rank, while a checkpoint was read: it is not at fault then."""
+    causes = [cause for cause, _ in error.failures.values()] if isinstance(error, CheckpointException) else [error]
+    if not any(ran_out(cause) for cause in causes):
+        return None
+    return DataError(f"memory ran out while a checkpoint was read: {unwrapped(error)}", file=file, remedy=REMEDY)

@@ -20,7 +20,7 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from c2al.parallel.rectangles import LoadPlanner, Rectangles
 from c2al.schema import DataError, Schema
 from c2al.training import checkpoint_files, encoding
-from c2al.training.checkpoint_faults import NO_DIGESTS, tell, unwrapped
+from c2al.training.checkpoint_faults import NO_DIGESTS, tell, unwrapped, want_of_memory
 from c2al.training.checkpoint_store import Store
 from c2al.training.loaded_config import read_run
 from c2al.training.progress_file import checked
@@ -119,9 +119,10 @@ class SavedRun:
             try:
                 dcp.load(state, storage_reader=self._reader, planner=LoadPlanner(), no_dist=True)
             except (Exception, CheckpointException) as error:  # of the reader, the file system or the zip files within
-                raise DataError(
+                file = self._store.where(self.step)
+                raise want_of_memory(error, file) or DataError(
                     f"the checkpoint is damaged: {unwrapped(error)}",
-                    file=self._store.where(self.step),
+                    file=file,
                     remedy="name another by step=…; c2al checkpoint show lists them",
                 ) from None
 

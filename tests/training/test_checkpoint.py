@@ -6,10 +6,12 @@ import shutil
 import subprocess
 
 import pytest
+import torch.distributed.checkpoint as dcp
 
 from c2al.schema import DataError
 from c2al.training.checkpoint import Checkpoints
 from c2al.training.checkpoint_store import Store
+from c2al.training.evaluate_run import evaluate_run
 from c2al.training.show_checkpoint import look
 from tests import runs
 
@@ -96,6 +98,25 @@ def test_nothing_but_damaged_ones(run, tiny_rows):
     with pytest.raises(DataError, match=r"no checkpoint can be read: .* bytes of .*Remedy: .*overwrite=true"):
         resumed(tiny_rows, run)
     assert names(run) == before, "nothing is thrown away"
+
+
+def runs_out(*_, **__):
+    raise MemoryError
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"), [(Store, "read"), (Store, "damage"), (dcp, "load"), (dcp.FileSystemReader, "read_data")]
+)
+def test_no_checkpoint_is_taken_for_damaged_where_memory_runs_out(run, tiny_rows, owner, name, monkeypatch, capfd):
+    before = names(run)
+    monkeypatch.setattr(owner, name, runs_out)
+    with pytest.raises(DataError, match=r"memory ran out .*MemoryError.* Remedy: give the process more memory"):
+        resumed(tiny_rows, run)
+    assert "damaged" not in capfd.readouterr().err
+    assert names(run) == before
+    if owner is dcp.FileSystemReader:
+        with pytest.raises(DataError, match="memory ran out while a checkpoint was read: rank 0: MemoryError"):
+            evaluate_run(str(run), split="test", step=None, axes=None)
 
 
 def test_a_checkpoint_of_another_model(run, tiny_rows):
