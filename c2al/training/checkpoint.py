@@ -108,21 +108,30 @@ class Checkpoints:
 
     def _write(self, state: State, progress: dict[str, Any], protect: int | None) -> None:
         """In the thread. DCP tells every rank of a rank's error; what rank 0 alone meets is told by ``wait``."""
-        started, step, error = time.perf_counter(), progress["step"], None
-        if self.ranks.is_first:
-            try:
-                self.store.begin(step)
-            except Exception as found:  # the other ranks are in DCP already, and must not wait there
-                error = found
+        started, step = time.perf_counter(), progress["step"]
+        if not self._begun(step):
+            return
         writer = checkpoint_files.writer(self.store.where_written(step), is_url=self.store.is_url)
         dcp.save(state, storage_writer=writer, planner=SavePlanner(), process_group=self._group)
         digests = self._gathered(checkpoint_files.digests_of(writer))
-        if error is not None:
-            raise error
         if self.ranks.is_first:
             self.store.finish(step, progress, digests)
             self.store.keep(self.keep, protect=[protect])
             log.info("%s: written in %.3f s", self.store.where(step), time.perf_counter() - started)
+
+    def _begun(self, step: int) -> bool:
+        """Whether rank 0 could make room, which the others wait for; its error is raised there. Collective."""
+        error: Exception | None = None
+        if self.ranks.is_first:
+            try:
+                self.store.begin(step)
+            except Exception as found:  # the others wait for it here
+                error = found
+        begun = [error is None]
+        dist.broadcast_object_list(begun, src=0, group=self._group)
+        if error is not None:
+            raise error
+        return begun[0]
 
     def _gathered(self, own: dict[str, str]) -> dict[str, str]:
         """On rank 0, the digests of all ranks' files: each has hashed what it wrote. Collective, in the threads."""

@@ -5,7 +5,9 @@
 
 import json
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -13,6 +15,8 @@ from c2al.model import Objective
 from c2al.parallel import ranks as process_group
 from c2al.schema import DataError
 from c2al.training import train as program
+from c2al.training.checkpoint import Checkpoints
+from c2al.training.checkpoint_store import Store
 from tests import runs
 
 OPTIONS = ("method=c2al", *runs.PAIR, "training.batch_size=64", "training.average=0.9", "training.log_every=3")
@@ -57,6 +61,30 @@ def broken_on_rank_one(rows: str, folder: Path, rank: int) -> list[str]:
         Objective.forward = forward
 
 
+def with_others_ahead(rows: str, folder: Path, rank: int) -> list[str]:
+    """What lies where a checkpoint is written when rank 0 comes to make room there, later than rank 1 writes."""
+    begin, write, found = Store.begin, Checkpoints._write, []
+    ahead = folder.with_suffix(".ahead")
+
+    def late(self: Store, step: int) -> None:
+        while not ahead.exists():
+            time.sleep(0.05)
+        time.sleep(0.5)
+        found.append(Path(self.where_written(step)).exists())
+        begin(self, step)
+
+    def written(self: Checkpoints, *words: Any) -> None:
+        if rank == 1:
+            ahead.touch()
+        write(self, *words)
+
+    Store.begin, Checkpoints._write = late, written
+    try:
+        return [*said(lambda: runs.trained(rows, folder, *OPTIONS)), *map(str, found)]
+    finally:
+        Store.begin, Checkpoints._write = begin, write
+
+
 def said(run) -> list[str]:
     try:
         run()
@@ -78,6 +106,7 @@ def main(rows: str, bad_rows: str, out: str) -> None:
         runs.trained(rows, folder / sharding, *OPTIONS, f"parallel={sharding}")
     found = {
         "non_finite": broken_on_rank_one(rows, folder / "broken", ranks.rank),
+        "ahead": with_others_ahead(rows, folder / "late", ranks.rank),
         "bad_row": said(lambda: runs.trained(bad_rows, folder / "bad", *OPTIONS)),
         "no_rows": said(lambda: runs.trained(rows if ranks.rank else f"{rows}_none", folder / "none", *OPTIONS)),
     }

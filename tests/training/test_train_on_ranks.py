@@ -56,6 +56,14 @@ def test_resuming_on_two_ranks_is_the_same_to_the_bit(world):
     runs.assert_same_run(world / "whole", world / "cut")
 
 
+def test_no_rank_writes_a_checkpoint_before_there_is_room_for_it(world):
+    """Rank 0 removes what is left of another there: a folder made meanwhile ended the run ("Is a directory")."""
+    found = [json.loads((world / f"rank_{rank}.json").read_text())["ahead"] for rank in (0, 1)]
+    assert found == [["nothing", "", "False", "False", "False"], ["nothing", ""]]
+    there = sorted(path.name for path in (world / "late" / "checkpoints").iterdir())
+    assert there == ["step_00000016", "step_00000024"]
+
+
 def test_the_pipelines_agree_on_two_ranks(world):
     runs.assert_same_run(world / "whole", world / "piped")
 
